@@ -1,0 +1,78 @@
+"""From an image to the network's input, by the same arithmetic as the TensorFlow graph that it was trained in."""
+
+import cv2
+import numpy as np
+
+from detect_faces.model import Model
+
+
+def letterbox_size(width: int, height: int, input_width: int, input_height: int) -> tuple[int, int]:
+    """(width, height) of the image inside the network's input when its aspect ratio is kept.
+
+    In float32 and rounding halves to even, as `resize_to_range` of the Object Detection API computes it; but a very
+    long and thin image keeps one pixel, where that would be zero.
+    """
+    width, height = np.float32(width), np.float32(height)
+    scale = min(np.float32(input_height) / height, np.float32(input_width) / width)
+    return max(1, int(np.rint(scale * width))), max(1, int(np.rint(scale * height)))
+
+
+def resize_bilinear(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Bilinear resizing with TensorFlow's v1 coordinates, where output pixel i lies at i * (in / out) of the input.
+
+    The same as `tf.compat.v1.image.resize_bilinear(align_corners=False, half_pixel_centers=False)`. It does not average
+    when it makes an image smaller, so it reads at most 4 pixels of the image for each one of the output.
+
+    Args:
+        image: (H, W, C) uint8 or float32.
+        width, height: of the output.
+
+    Returns:
+        (height, width, C) float32.
+    """
+    channels = image.shape[2]
+    top, bottom, y_weight = _source_pixels(image.shape[0], height)
+    left, right, x_weight = _source_pixels(image.shape[1], width)
+    # Only the pixels that are needed, and as flat rows: numpy is slow on an innermost axis of three.
+    rows = image.take(np.concatenate([top, bottom]), axis=0)
+    lefts, rights = (
+        rows.take(columns, axis=1).reshape(2 * height, width * channels).astype(np.float32) for columns in (left, right)
+    )
+    across = _blend(lefts, rights, np.repeat(x_weight, channels))
+    return _blend(across[:height], across[height:], y_weight[:, None]).reshape(height, width, channels)
+
+
+def network_input(image_bgr: np.ndarray, model: Model) -> tuple[np.ndarray, tuple[int, int]]:
+    """The network's input, and the part of it that shows the image (from the top left; the rest is padding).
+
+    Args:
+        image_bgr: (H, W, 3) uint8.
+        model: says the size, the way of resizing and the normalisation.
+
+    Returns:
+        (1, model.height, model.width, 3) float32 RGB, and (width, height) of the image in it.
+    """
+    height, width = image_bgr.shape[:2]
+    size = (model.width, model.height)
+    if model.letterbox:
+        size = letterbox_size(width, height, *size)
+    canvas = np.full((1, model.height, model.width, 3), model.pad_value, np.float32)
+    canvas[0, : size[1], : size[0]] = cv2.cvtColor(resize_bilinear(image_bgr, *size), cv2.COLOR_BGR2RGB)
+    canvas *= np.float32(model.scale)
+    canvas += np.float32(model.offset)
+    return canvas, size
+
+
+def _source_pixels(in_size: int, out_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each output position: the two input positions that it lies between, and the second one's weight in 0..1."""
+    position = np.arange(out_size, dtype=np.float32) * (np.float32(in_size) / np.float32(out_size))
+    before = np.minimum(position.astype(np.intp), in_size - 1)
+    return before, np.minimum(before + 1, in_size - 1), position - before.astype(np.float32)
+
+
+def _blend(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """first + (second - first) * weight, in the memory of `second`."""
+    second -= first
+    second *= weight
+    second += first
+    return second
