@@ -1,0 +1,201 @@
+"""Image files: upright size from the header, and the bytes to put into a record.
+
+Types go by content, not by name. The orientation that EXIF asks for is applied everywhere: sizes and boxes are those of
+the upright image.
+"""
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from detect_faces.errors import UserError
+from tools.annotations import AnnotatedImage
+from tools.files import write_whole
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+JPEG_QUALITY = 95  # of images that have to be encoded anew
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+_PIXEL_LIMIT = 2 * Image.MAX_IMAGE_PIXELS  # from here on Pillow refuses an image as a decompression bomb
+_ORIENTATION = 0x0112  # EXIF tag
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+_JPEG_TAIL = 1 << 20  # cameras append previews and padding behind the end marker
+_TO_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Pillow warns at half its limit; up to the limit an image is welcome here.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+class ImageError(Exception):
+    """What is wrong with an image, in a few words without its name."""
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """An upright 8-bit RGB or grey image as TensorFlow's decode_image takes it.
+
+    Attributes:
+        data: the encoded image.
+        format: "jpeg" or "png".
+        width, height: pixels.
+        changed: why the bytes are not those of the source; empty when they are.
+    """
+
+    data: bytes
+    format: str
+    width: int
+    height: int
+    changed: str = ""
+
+
+def upright_size(source: Path | bytes) -> tuple[int, int]:
+    """(width, height) from the header, nothing decoded. Raises ImageError."""
+    with _opened(source) as image:
+        return _upright(image.size, _orientation(image))
+
+
+def encode_for_record(source: Path | bytes) -> EncodedImage:
+    """The image as a record holds it: its own bytes where nothing has to change, otherwise JPEG of quality 95.
+
+    Alpha is dropped, not composed, as TensorFlow and OpenCV do when asked for three channels. Raises ImageError, also
+    for an image whose header is good but whose data are truncated.
+    """
+    data = source if isinstance(source, bytes) else _read(source)
+    with _opened(data) as image:
+        orientation, size = _orientation(image), image.size
+        if image.format == "PNG":
+            _check_png(data)
+        if reason := _must_change(image, data, orientation):
+            return _reencoded(image, orientation, reason)
+        if image.format != "PNG":
+            # An eighth of the size in grey takes the whole of the entropy-coded data and little of the other work.
+            image.draft("L", (1, 1))
+            if b"\xff\xd9" not in data[-_JPEG_TAIL:]:
+                raise ImageError("truncated: the JPEG has no end marker")
+        image.load()
+        return EncodedImage(data, "png" if image.format == "PNG" else "jpeg", *size)
+
+
+def path_inside(folder: Path, name: str) -> Path:
+    """The path of the image `name` (relative, forward slashes) in `folder`. Raises ImageError if it leads elsewhere."""
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or "\0" in name or "\\" in name:
+        raise ImageError(f"{name!r} is not a path inside the folder of images")
+    return folder.joinpath(*parts)
+
+
+def image_folder(path: str | Path | None) -> Path:
+    """The folder of a data set's images. Raises UserError where there is none."""
+    if path is None:
+        raise UserError("this format needs the folder of its images: give --images")
+    if not Path(path).is_dir():
+        raise UserError(f"{path}: no such folder of images")
+    return Path(path)
+
+
+def put_image(image: AnnotatedImage, folder: Path) -> str:
+    """The image's name as a file; an image that is not a file yet is written to `folder`. Raises ImageError."""
+    if isinstance(image.source, Path):
+        return image.name
+    name = image.name if image.name.lower().endswith(SUFFIXES) else image.name + _suffix(image.source)
+    path = path_inside(folder, name)
+    write_whole(path, image.source)
+    return name
+
+
+def _suffix(data: bytes) -> str:
+    with _opened(data) as image:
+        return {"PNG": ".png", "WEBP": ".webp", "BMP": ".bmp"}.get(image.format, ".jpg")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(error.strerror) from error
+
+
+@contextmanager
+def _opened(source: Path | bytes) -> Iterator[Image.Image]:
+    if isinstance(source, Path) and not source.is_file():
+        raise ImageError("no such file")
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS) as image:
+            yield image
+    except Image.UnidentifiedImageError as error:
+        raise ImageError("not a JPEG, PNG, WebP or BMP image") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"more than {_PIXEL_LIMIT:,} pixels") from error
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:
+        # What Pillow's readers raise on damaged files.
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ImageError(f"cannot be decoded ({reason})") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1  # getexif would decode the whole image to look behind the pixels
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except (OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, struct.error):
+        return 1  # damaged EXIF: the pixels may be fine
+    return value if value in _TO_UPRIGHT else 1
+
+
+def _upright(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    return size[::-1] if orientation >= 5 else size
+
+
+def _must_change(image: Image.Image, data: bytes, orientation: int) -> str:
+    """Why the bytes cannot go into a record as they are, or an empty string."""
+    if orientation != 1:
+        return "EXIF orientation"
+    if image.format in ("JPEG", "MPO"):
+        return "" if image.mode in ("L", "RGB") else f"{image.mode} JPEG"
+    if image.format != "PNG":
+        return image.format
+    if data[24] > 8:  # bit depth in IHDR; Pillow calls both 8 and 16 bits RGB
+        return "16-bit PNG"
+    if getattr(image, "is_animated", False):
+        return "animated PNG"
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
+        return ""
+    return {"P": "palette PNG", "1": "1-bit PNG"}.get(image.mode, "PNG with alpha")
+
+
+def _check_png(data: bytes) -> None:
+    if _PNG_END not in data:
+        raise ImageError("truncated: the PNG has no end chunk")
+    # Pillow's load does not look at the checksums of the pixel data, libpng does.
+    with _opened(data) as image:
+        image.verify()
+
+
+def _reencoded(image: Image.Image, orientation: int, reason: str) -> EncodedImage:
+    image.load()
+    if image.mode.startswith("I"):  # 16-bit grey
+        image = Image.fromarray((np.asarray(image, np.uint32) >> 8).astype(np.uint8))
+    elif image.mode not in ("L", "RGB"):
+        image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
+    if orientation != 1:
+        image = image.transpose(_TO_UPRIGHT[orientation])
+    out = io.BytesIO()
+    # Only the pixels: an EXIF block that is passed on would turn them a second time.
+    Image.fromarray(np.asarray(image)).save(out, "JPEG", quality=JPEG_QUALITY)
+    return EncodedImage(out.getvalue(), "jpeg", *image.size, changed=reason)

@@ -1,0 +1,70 @@
+"""Report: what became of a batch of images: what is done, changed, left out and why, and what is bad."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from detect_faces.errors import UserError
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+@dataclass
+class Report:
+    """Counts of one conversion. `show` takes the line of each problem as it is found.
+
+    Attributes:
+        images, boxes: written.
+        clipped: boxes cut to their image.
+        dropped: boxes left out, by reason; none of them is a mistake in the data.
+        skipped: images left out, by reason; likewise.
+        reencoded: images that could not be kept byte for byte, by reason.
+        problems: bad images, boxes and lines; each was shown.
+    """
+
+    show: Callable[[str], None] = _to_stderr
+    images: int = 0
+    boxes: int = 0
+    clipped: int = 0
+    dropped: Counter = field(default_factory=Counter)
+    skipped: Counter = field(default_factory=Counter)
+    reencoded: Counter = field(default_factory=Counter)
+    problems: int = 0
+
+    def problem(self, place: str, reason: str) -> None:
+        """Shows and counts a bad item. `place` is the file, with the line or record where there is one."""
+        self.problems += 1
+        self.show(f"error: {place}: {reason}")
+
+    def need_images(self, output: str | Path) -> None:
+        """Raises UserError when nothing was written, so that what `output` held before is kept."""
+        if not self.images:
+            raise UserError(f"{output}: not written, as there is not one good image to put into it")
+
+    def counts(self) -> dict:
+        """All counts, for JSON."""
+        return {
+            "images": self.images,
+            "boxes": self.boxes,
+            "clipped": self.clipped,
+            "dropped": dict(sorted(self.dropped.items())),
+            "skipped": dict(sorted(self.skipped.items())),
+            "reencoded": dict(sorted(self.reencoded.items())),
+            "problems": self.problems,
+        }
+
+    def table(self) -> str:
+        """The counts as text, one a line."""
+        rows = [("images", self.images, ""), ("boxes", self.boxes, ""), ("boxes clipped", self.clipped, "")]
+        for what, reasons in [
+            ("boxes dropped", self.dropped),
+            ("images left out", self.skipped),
+            ("images re-encoded", self.reencoded),
+        ]:
+            rows += [(what, number, reason) for reason, number in sorted(reasons.items())] or [(what, 0, "")]
+        rows.append(("problems", self.problems, "listed above" if self.problems else ""))
+        return "\n".join(f"{what:<18}{number:>10,}  {reason}".rstrip() for what, number, reason in rows)

@@ -1,0 +1,150 @@
+"""TFRecord files without TensorFlow: the frame around each record, and the names of a set of shards.
+
+A record is: length (uint64, little-endian), masked CRC-32C of the length (uint32), data, masked CRC-32C of the data;
+the mask is ((crc >> 15) | (crc << 17)) + 0xa282ead8 (tensorflow/core/lib/io/record_writer.h).
+"""
+
+import glob
+import re
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import google_crc32c
+
+from detect_faces.errors import UserError
+
+SHARD_NAME = "{prefix}-{index:05d}-of-{count:05d}.tfrecord"
+UNFINISHED = ".converting"  # folder for shards that do not have their final names yet
+MANIFEST = "manifest.json"
+
+_HEADER = struct.Struct("<QI")
+_FOOTER = struct.Struct("<I")
+_SHARD = re.compile(r"(?P<prefix>.*)-(?P<index>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.\w+)?")
+_RECORD_FILE = re.compile(r"[^.].*\.(tf)?records?(-\d{5}-of-\d{5})?|[^.].*-\d{5}-of-\d{5}\.(tf)?records?")
+
+
+class RecordError(UserError):
+    """A damaged record. `place` is the file and the record's number (from 1), `reason` what is wrong with it."""
+
+    def __init__(self, path: str | Path, number: int, reason: str):
+        self.place = f"{path}, record {number}"
+        self.reason = reason
+        super().__init__(f"{self.place}: {reason}")
+
+
+def frame(data: bytes) -> bytes:
+    """The record of `data`, as it stands in a file."""
+    length = struct.pack("<Q", len(data))
+    return b"".join((length, _FOOTER.pack(_masked_crc(length)), data, _FOOTER.pack(_masked_crc(data))))
+
+
+def read_records(path: str | Path, bad: Callable[[RecordError], None] | None = None) -> Iterator[tuple[int, bytes]]:
+    """The records of a file with their numbers, from 1.
+
+    A damaged record raises RecordError; with `bad` it is handed to that instead, and reading goes on behind it where
+    its length can be trusted.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            size = path.stat().st_size
+            number = 0
+            while file.tell() < size:
+                number += 1
+                try:
+                    length = _read_length(file, path, number, size)
+                except RecordError as error:
+                    if not bad:
+                        raise
+                    bad(error)
+                    return
+                data, crc = file.read(length), file.read(_FOOTER.size)
+                if _masked_crc(data) == _FOOTER.unpack(crc)[0]:
+                    yield number, data
+                    continue
+                error = RecordError(path, number, "the checksum of its data is wrong; make the file again")
+                if not bad:
+                    raise error
+                bad(error)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+
+
+def count_records(path: str | Path) -> int:
+    """The number of records up to the end of the file or the first broken length; their data are not read."""
+    path, number = Path(path), 0
+    try:
+        with open(path, "rb") as file:
+            size = path.stat().st_size
+            while file.tell() < size:
+                file.seek(_read_length(file, path, number + 1, size) + _FOOTER.size, 1)
+                number += 1
+    except RecordError:
+        pass
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    return number
+
+
+def find_files(pattern: str | Path) -> list[Path]:
+    """The record files that a file name, a folder, a glob (`train-?????-of-00010`) or `prefix@10` stands for, sorted.
+
+    Raises UserError when there is none, and when what a folder holds is not one whole set of shards for each prefix.
+    """
+    pattern = str(pattern)
+    path = Path(pattern)
+    if path.is_dir():
+        if (path / UNFINISHED / MANIFEST).exists():
+            raise UserError(f"{path}: a conversion was cut short while it put its shards in place; run it again")
+        files = [file for file in sorted(path.iterdir()) if _RECORD_FILE.fullmatch(file.name)]
+        _check_whole_sets(path, files)
+    elif path.is_file():
+        return [path]
+    elif sharded := re.fullmatch(r"(.+)@(\d{1,5})", pattern):
+        prefix, count = sharded[1], int(sharded[2])
+        files = []
+        for index in range(count):
+            name = f"{prefix}-{index:05d}-of-{count:05d}"
+            files += [file for file in (Path(name), Path(name + ".tfrecord")) if file.is_file()][:1]
+        if len(files) != count:
+            raise UserError(f"{pattern}: {len(files)} of the {count} shards are there")
+        return files
+    else:
+        files = [Path(file) for file in sorted(glob.glob(pattern))]
+    if not files:
+        raise UserError(f"{pattern}: no TFRecord file there; give a file, a folder, a glob or prefix@N")
+    return files
+
+
+def _check_whole_sets(folder: Path, files: list[Path]) -> None:
+    sets: dict[str, dict[int, set[int]]] = {}
+    for shard in filter(None, (_SHARD.fullmatch(file.name) for file in files)):
+        sets.setdefault(shard["prefix"], {}).setdefault(int(shard["count"]), set()).add(int(shard["index"]))
+    for prefix, by_count in sets.items():
+        if len(by_count) > 1:
+            counts = " and ".join(str(count) for count in sorted(by_count))
+            raise UserError(
+                f"{folder}: {prefix} is there in sets of {counts} shards; name one: {prefix}@{min(by_count)}"
+            )
+        for count, found in by_count.items():
+            if missing := sorted(set(range(count)) - found):
+                raise UserError(f"{folder}: shard {missing[0]:05d} of {prefix}@{count} is missing; make the set again")
+
+
+def _masked_crc(data: bytes) -> int:
+    crc = google_crc32c.value(data)
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _read_length(file, path: Path, number: int, size: int) -> int:
+    header = file.read(_HEADER.size)
+    if len(header) < _HEADER.size:
+        raise RecordError(path, number, "torn off: the file ends in the middle of it")
+    length, crc = _HEADER.unpack(header)
+    if _masked_crc(header[:8]) != crc:
+        hint = "not a TFRecord file" if number == 1 else "the file is damaged from here on"
+        raise RecordError(path, number, f"the checksum of its length is wrong: {hint}")
+    if file.tell() + length + _FOOTER.size > size:
+        raise RecordError(path, number, "torn off: the file ends in the middle of it")
+    return length
