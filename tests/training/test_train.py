@@ -1,0 +1,252 @@
+"""The training command from outside: kills, continuing, the end of a run, other tools on its weights, bad input."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detect_faces.errors import UserError
+from training import restore, run_folder, train
+
+ROOT = Path(__file__).parents[2]
+SSDLITE = "ssdlite_mobilenet_v2_320_face"
+FASTER_RCNN = "faster_rcnn_inception_resnet_v2_atrous_oid_face"
+pytestmark = pytest.mark.filterwarnings("ignore:.*set_learning_phase")
+
+
+def arguments(run, records, *more, pipeline=SSDLITE, checkpoint="none") -> list[str]:
+    return [
+        *("--pipeline", pipeline, "--records", str(records), "--checkpoint", str(checkpoint), "--run", str(run)),
+        *("--label-map", str(ROOT / "data/label_map.pbtxt"), *more),
+    ]
+
+
+def python(*command, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, command)], cwd=ROOT, capture_output=True, text=True, **options
+    )
+
+
+@pytest.fixture
+def one_record(record):
+    return record([[64, 96, 194, 256]])
+
+
+@pytest.fixture
+def two_classes(tmp_path):
+    path = tmp_path / "two.pbtxt"
+    path.write_text('item { id: 1 name: "face" }\nitem { id: 2 name: "hand" }\n')
+    return str(path)
+
+
+@pytest.fixture
+def another_model(tmp_path):
+    prefix = str(tmp_path / "another.ckpt")
+    restore.save_tf1({"FeatureExtractor/Conv/weights": np.zeros([3, 3, 3, 32], np.float32)}, prefix)
+    return prefix
+
+
+def test_bad_input_gets_one_line_and_exit_code_2(tmp_path):
+    done = python("training.train", *arguments(tmp_path / "run", tmp_path / "none"))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ") and f"{tmp_path}/none" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_input_is_named(tmp_path, one_record, two_classes, another_model):
+    run = tmp_path / "run"
+    empty, torn = tmp_path / "empty.tfrecord", tmp_path / "torn.tfrecord"
+    empty.touch()
+    torn.write_bytes(Path(one_record).read_bytes()[:-1])
+    cases = [
+        ((tmp_path / "none",), {}, "none"),
+        ((empty,), {}, "empty.tfrecord.*no image"),
+        ((torn,), {}, "torn.tfrecord"),
+        ((one_record, "--label-map", two_classes), {}, "two.pbtxt has 2 classes, .* num_classes: 1"),
+        ((one_record, "--label-map", tmp_path / "none.pbtxt"), {}, "none.pbtxt: No such file"),
+        ((one_record,), {"pipeline": "yolo"}, f"yolo: no such pipeline.*{SSDLITE}"),
+        ((one_record,), {"checkpoint": tmp_path / "none.ckpt"}, "none.ckpt: no checkpoint here"),
+        ((one_record,), {"checkpoint": another_model}, "another.ckpt: a checkpoint of another model: 392 of 404"),
+    ]
+    for (records, *more), options, message in cases:
+        with pytest.raises(UserError, match=message) as caught:
+            train.main(arguments(run, records, *map(str, more), **options))
+        assert "\n" not in str(caught.value)
+        assert {path.name for path in run.glob("*")} <= {"pipeline.config"}  # which binds nobody: test_run_folder.py
+
+
+@pytest.mark.parametrize("more", [["--steps", "-1"], ["--batch-size", "0"], ["--save-every", "0"], ["--steps", "many"]])
+def test_wrong_options(tmp_path, more, capsys):
+    with pytest.raises(SystemExit) as caught:
+        train.main(arguments(tmp_path / "run", "records", *more))
+    assert caught.value.code == 2
+    assert more[0] in capsys.readouterr().err
+
+
+# ---- One real run, killed and continued ------------------------------------------------------------------------------
+
+STEPS = ["--steps", "60", "--batch-size", "8", "--save-every", "10"]
+
+
+@pytest.fixture(scope="module")
+def start(request) -> str:
+    """The COCO checkpoint where there is one: with it 60 steps are enough to find faces."""
+    try:
+        return request.getfixturevalue("coco_checkpoint")
+    except pytest.skip.Exception:
+        return "none"
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory, sample_records, start) -> list[str]:
+    run = tmp_path_factory.mktemp("runs") / "run"
+    return ["training.train", *arguments(run, sample_records["train"], *STEPS, checkpoint=start)]
+
+
+@pytest.fixture(scope="module")
+def killed(command) -> tuple[Path, int]:
+    """The run, killed after its second checkpoint, and the step of the last one then."""
+    run = Path(command[command.index("--run") + 1])
+    process = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        while run_folder.finished_steps(run) is None and not (run / "ckpt-20.index").is_file():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.1)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert run_folder.finished_steps(run) is None
+    state = (run / "checkpoint").read_text()
+    return run, int(re.search(r'^model_checkpoint_path: "ckpt-(\d+)"', state, re.MULTILINE)[1])
+
+
+@pytest.fixture(scope="module")
+def finished(command, killed) -> tuple[Path, str]:
+    """The run after the same command once more, and what that said."""
+    done = python(*command)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{run_folder.weights_path(killed[0])}\n"
+    return killed[0], done.stderr
+
+
+@pytest.mark.slow
+def test_a_killed_run_has_no_weights_and_goes_on_from_its_last_checkpoint(killed, finished):
+    run, step = killed
+    assert 10 <= step <= 30
+    _, said = finished
+    assert f"going on from step {step}\n" in said
+    assert "step 60/60" in said
+    assert "measured 76 layers" in said
+    assert run_folder.finished_steps(run) == 60
+    assert sorted(path.name for path in run.glob("ckpt-*.index")) == ["ckpt-50.index", "ckpt-60.index"]
+    assert list(run.glob("train/events.out.tfevents.*"))
+
+
+@pytest.mark.slow
+def test_the_loss_falls(finished, start):
+    if start == "none":
+        pytest.skip("from random values 60 steps show little")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished[0] / "train"), size_guidance={"tensors": 0})
+    events.Reload()
+    values = {event.step: float(tf_value(event)) for event in events.Tensors("loss/total")}
+    assert sorted(values) == [10, 20, 30, 40, 50, 60]
+    assert values[60] < values[10]
+
+
+def tf_value(event):
+    import tensorflow as tf
+
+    return tf.make_ndarray(event.tensor_proto)
+
+
+@pytest.mark.slow
+def test_the_same_command_once_more_does_nothing(command, finished):
+    run, _ = finished
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    done = python(*command)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "nothing to do" in done.stderr
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.slow
+def test_another_config_is_refused_in_the_same_folder(command, finished):
+    run, _ = finished
+    before = (run / "pipeline.config").read_text()
+    done = python(*command, "--batch-size", "4")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(
+        r"error: .*pipeline.config: the run was started with another config \(- batch_size: 8 / \+ batch_size: 4\).*\n",
+        done.stderr,
+    )
+    assert (run / "pipeline.config").read_text() == before
+
+
+@pytest.mark.slow
+def test_the_od_api_s_own_evaluation_agrees_with_ours(
+    finished, start, sample_records, label_map, tmp_path, monkeypatch
+):
+    """model_lib_v2.eval_continuously against training.detect and evaluation.evaluate, on the same weights."""
+    if start == "none":
+        pytest.skip("without the COCO checkpoint there is nothing to find yet")
+    from object_detection import model_lib_v2
+
+    from training.od_api import pipeline
+
+    run, _ = finished
+    config = pipeline.load(run / "pipeline.config")
+    shards = [str(path) for path in Path(sample_records["validation"]).glob("*.tfrecord")]
+    config.eval_input_reader[0].tf_record_input_reader.input_path[:] = shards
+    config.eval_input_reader[0].label_map_path = str(label_map)
+    config_file = tmp_path / "pipeline.config"
+    config_file.write_text(pipeline.text(config))
+    figures = []
+    loop = model_lib_v2.eager_eval_loop
+    monkeypatch.setattr(model_lib_v2, "eager_eval_loop", lambda *a, **k: figures.append(loop(*a, **k)))
+    model_lib_v2.eval_continuously(
+        str(config_file), model_dir=str(tmp_path), checkpoint_dir=str(run / "weights"), wait_interval=1, timeout=1
+    )
+    theirs = figures[0]
+
+    detections, records = tmp_path / "found.jsonl", ["--records", sample_records["validation"]]
+    done = python("training.detect", "--run", run, "--output", detections, *records)
+    assert done.returncode == 0, done.stderr
+    done = python("evaluation.evaluate", "--detections", detections, "--max-detections", "100", "--json", *records)
+    assert done.returncode == 0, done.stderr
+    ours = json.loads(done.stdout)["coco"]
+
+    names = {
+        "AP": "DetectionBoxes_Precision/mAP",
+        "AP50": "DetectionBoxes_Precision/mAP@.50IOU",
+        "AP75": "DetectionBoxes_Precision/mAP@.75IOU",
+        "AP_large": "DetectionBoxes_Precision/mAP (large)",
+        "AR": "DetectionBoxes_Recall/AR@100",
+    }
+    print({name: (ours[name], float(theirs[other])) for name, other in names.items()})
+    assert ours["AP50"] > 0.05
+    for name, other in names.items():
+        # One face more or less at an IoU threshold is 1/61: JPEGs are decoded by OpenCV here and by TensorFlow there.
+        assert ours[name] == pytest.approx(float(theirs[other]), abs=0.02), name
+
+
+@pytest.mark.slow
+def test_faster_rcnn_takes_steps_and_ends_with_weights(tmp_path, sample_records):
+    """The large pipeline: stride 8 behind its shim, frozen batch norm, images of different sizes. 8 GiB."""
+    run = tmp_path / "large"
+    done = python("training.train", *arguments(run, sample_records["train"], "--steps", "2", pipeline=FASTER_RCNN))
+    assert done.returncode == 0, done.stderr
+    assert "BoxClassifierLoss/classification" in done.stderr
+    assert "the config freezes batch norm" in done.stderr
+    assert run_folder.finished_steps(run) == 2

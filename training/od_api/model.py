@@ -1,0 +1,102 @@
+"""The detection model of a pipeline config: built, trained and asked through the OD API's own code."""
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+from object_detection import model_lib, model_lib_v2
+from object_detection.builders import model_builder
+from object_detection.core.model import DetectionModel
+from object_detection.core.standard_fields import DetectionResultFields
+
+from training.od_api.pipeline import num_classes
+
+
+def build(pipeline, *, training: bool) -> DetectionModel:
+    """Builds the model with all of its variables, at their initial values.
+
+    Args:
+        pipeline: a TrainEvalPipelineConfig.
+        training: whether batch norm uses and updates the statistics of the batch (where the config lets it train).
+    """
+    set_training(training)
+    model = model_builder.build(pipeline.model, is_training=training)
+    # The OD API makes the variables at the first prediction. The size of the image doesn't matter: it gets resized.
+    images, true_shapes = model.preprocess(tf.zeros([1, 320, 320, 3]))
+    model.provide_groundtruth(  # only a two-stage model in training asks for it, to sample its proposals
+        groundtruth_boxes_list=[tf.constant([[0.25, 0.25, 0.75, 0.75]])],
+        groundtruth_classes_list=[tf.one_hot([0], num_classes(pipeline))],
+        groundtruth_weights_list=[tf.constant([1.0])],
+    )
+    model.predict(images, true_shapes)
+    return model
+
+
+def set_training(training: bool) -> None:
+    """Switches Keras between training and inference mode for the functions traced from here on.
+
+    The OD API's layers read the global learning phase; without it batch norm runs in inference mode in training too.
+    """
+    tf.keras.backend.set_learning_phase(training)
+
+
+def losses(model: DetectionModel, features: Mapping, labels: Mapping, *, regularized: bool = True) -> dict:
+    """The losses of a batch of `inputs.training_batches`, by short name, with their sum under `total`."""
+    labels = model_lib.unstack_batch(labels, unpad_groundtruth_tensors=True)
+    by_name, _ = model_lib_v2._compute_losses_and_predictions_dicts(
+        model, features, labels, training_step=0, add_regularization_loss=regularized
+    )
+    return {name.removeprefix("Loss/").removesuffix("_loss"): tf.cast(v, tf.float32) for name, v in by_name.items()}
+
+
+def detect(model: DetectionModel, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The faces in one image, as the exported graphs find them.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        yxyx boxes (N, 4) in 0..1 of the image, and their scores (N,).
+    """
+    images, true_shapes = model.preprocess(tf.cast(image, tf.float32)[None])
+    found = model.postprocess(model.predict(images, true_shapes), true_shapes)
+    count = tf.cast(found[DetectionResultFields.num_detections][0], tf.int32)
+    return (
+        found[DetectionResultFields.detection_boxes][0, :count],
+        found[DetectionResultFields.detection_scores][0, :count],
+    )
+
+
+def batch_norm_layers(model: DetectionModel) -> list[tf.keras.layers.Layer]:
+    """Every batch norm layer. They are of the OD API's own class, which isn't one of tf.keras.layers."""
+    layers: dict[int, tf.keras.layers.Layer] = {}
+    for part in vars(model).values():
+        for module in getattr(part, "submodules", ()):
+            if "BatchNorm" in type(module).__name__:
+                layers[id(module)] = module
+    return list(layers.values())
+
+
+def trained_batch_norm_layers(model: DetectionModel) -> list[tf.keras.layers.Layer]:
+    """Those of `batch_norm_layers` that normalise by the batch in training: the config doesn't freeze them."""
+    return [layer for layer in batch_norm_layers(model) if layer._training is not False and layer.trainable]
+
+
+def raw_detections(model: DetectionModel, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """What a one-stage, one-class model says before non-maximum suppression.
+
+    Args:
+        images: (1, H, W, 3) float32, preprocessed, of the size that the config asks for.
+
+    Returns:
+        yxyx boxes (1, anchors, 4) in 0..1 of the input, decoded and not clipped, and their scores (1, anchors).
+    """
+    shapes = tf.constant([images.shape[1:].as_list()])
+    found = model.postprocess(model.predict(images, shapes), shapes)
+    boxes = found[DetectionResultFields.raw_detection_boxes]
+    return boxes, found[DetectionResultFields.raw_detection_scores][..., 1]  # column 0 is the background
+
+
+def normalise(model: DetectionModel, values: tf.Tensor) -> list[float]:
+    """What the model's preprocessing makes of pixel values 0..255, (N,) float32."""
+    images = tf.tile(tf.reshape(values, [-1, 1, 1, 1]), [1, 1, 1, 3])
+    return [float(value) for value in model._feature_extractor.preprocess(images)[:, 0, 0, 0]]

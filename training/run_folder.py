@@ -1,0 +1,100 @@
+"""The folder of a run: its pipeline.config, the state of training, and the weights it ended with."""
+
+import difflib
+import re
+from pathlib import Path
+
+import tensorflow as tf
+
+from detect_faces.errors import UserError
+from tools.files import write_whole
+from training import restore
+
+CONFIG = "pipeline.config"
+WEIGHTS = "weights"
+
+# Lines of the config that a run may be continued with other values of: how long it goes on, on how many images.
+_MAY_CHANGE = re.compile(r"\s*(num_steps|total_steps|warmup_steps|shuffle_buffer_size): ")
+
+
+def check_config(folder: Path, config_text: str) -> None:
+    """Raises UserError where `folder` holds a run of another config; the message names the first line that differs."""
+    path = folder / CONFIG
+    # A start that failed before its first checkpoint (a wrong path, say) leaves nothing that its config matters for.
+    begun = any(tf.train.latest_checkpoint(str(place)) for place in (folder, folder / WEIGHTS))
+    if begun and path.is_file():
+        before, now = (
+            [line for line in text.splitlines() if not _MAY_CHANGE.match(line)]
+            for text in (path.read_text(encoding="utf-8"), config_text)
+        )
+        changed = [line for line in difflib.ndiff(before, now) if line[:2] in ("- ", "+ ")]
+        if changed:
+            difference = " / ".join(" ".join(line.split()) for line in changed[:2])
+            raise UserError(
+                f"{path}: the run was started with another config ({difference}); give another RUN= or delete {folder}"
+            )
+
+
+def write_config(folder: Path, config_text: str) -> None:
+    """Makes the folder of a run and writes its config."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / CONFIG, config_text.encode())
+
+
+def resume(state: tf.train.Checkpoint, manager: tf.train.CheckpointManager) -> str | None:
+    """Restores the newest whole state of training and returns its prefix; None where there is none to go on from.
+
+    Raises:
+        UserError: there are states, and all of them are damaged.
+    """
+    for prefix in reversed(manager.checkpoints):
+        try:
+            state.restore(prefix).assert_existing_objects_matched()
+            return prefix
+        except (AssertionError, *restore.UNREADABLE):
+            continue
+    if manager.checkpoints:
+        folder = Path(manager.directory)
+        raise UserError(f"{folder}: none of its checkpoints is whole; delete the folder, or give another RUN=")
+    return None
+
+
+def save_weights(folder: Path, model: tf.Module, step: int) -> str:
+    """Saves a model's weights as the run's result, in the layout the OD API's exporter reads. Returns the prefix."""
+    manager = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(folder / WEIGHTS), max_to_keep=1)
+    return manager.save(checkpoint_number=step)
+
+
+def config_path(folder: Path) -> Path:
+    """The config of a run. Raises UserError where `folder` isn't one."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise UserError(f"{folder}: no run here (no {CONFIG}); `make train RUN={folder.name}` makes one")
+    return path
+
+
+def weights_path(folder: Path) -> str:
+    """The prefix of the weights that a run ended with. Raises UserError where it has not come to its end."""
+    config_path(folder)
+    latest = tf.train.latest_checkpoint(str(folder / WEIGHTS))
+    if latest is None:
+        raise UserError(f"{folder}: training has not come to its end; `make train RUN={folder.name}` goes on with it")
+    return latest
+
+
+def finished_steps(folder: Path) -> int | None:
+    """The number of steps that the run's weights were trained for, None where it has none yet."""
+    latest = tf.train.latest_checkpoint(str(folder / WEIGHTS))
+    return latest and int(latest.rpartition("-")[2])
+
+
+def restore_weights(prefix: str, model: tf.Module) -> None:
+    """Loads weights that `save_weights` or training itself wrote; all of them have to be there, whole."""
+    restore.checkpoint_reader(prefix)
+    try:
+        status = tf.train.Checkpoint(model=model).restore(prefix)
+        status.assert_existing_objects_matched().expect_partial()
+    except (AssertionError, ValueError) as error:
+        raise UserError(f"{prefix}: a checkpoint of another model ({str(error).splitlines()[0]})") from error
+    except restore.UNREADABLE as error:
+        raise UserError(f"{prefix}: not a whole checkpoint ({str(error).splitlines()[0]}); train again") from error
