@@ -1,0 +1,1 @@
+"""How good a detector is, and against others: from annotations and detections. No TensorFlow."""

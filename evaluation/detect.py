@@ -1,0 +1,70 @@
+"""python -m evaluation.detect --detector NAME --model MODEL --records PATH --output FILE.jsonl
+
+Makes the detections file of a detector on annotated images. For a model and for OpenCV's cascade:
+
+    python -m evaluation.detect --detector exported --model exported-models/demo \\
+        --records data/records/sample/validation --output demo.jsonl
+    python -m evaluation.detect --detector cascade --model alt2 \\
+        --records data/records/sample/validation --output cascade.jsonl
+
+An image that cannot be decoded gets a line that says so, and the exit code is 1.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+
+from tqdm import tqdm
+
+from detect_faces import UserError, detections_file
+from detect_faces.detections_file import ImageDetections
+from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, run_command
+from detect_faces.images import decode_image
+from detect_faces.quiet import keep_stderr_for_python
+from evaluation import detectors, validation_set
+from evaluation.detectors import Detector
+from tools.annotations import AnnotatedImage
+from tools.report import Report
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.detect", description="Make the detections file of a detector on annotated images."
+    )
+    parser.add_argument("--detector", choices=detectors.NAMES, required=True)
+    parser.add_argument("--model", help="exported: its folder; cascade: default, alt2, ... or an XML file")
+    parser.add_argument("--output", required=True, metavar="FILE", help="the detections file (.jsonl) to write")
+    validation_set.add_options(parser)
+    detectors.add_threads_option(parser)
+    options = parser.parse_args(arguments)
+
+    report = Report(show=lambda line: tqdm.write(line, file=sys.stderr))
+    detector = detectors.load(options.detector, options.model, options.threads)
+    images = validation_set.load(options, report)
+    with tqdm(images, total=len(images), unit="image", disable=None) as progress:
+        count = detections_file.write(options.output, detect_all(detector, progress, report))
+    print(f"{options.output}: {count} images, {detector.name}: {detector.settings}", file=sys.stderr)
+    return EXIT_SOME_FAILED if report.problems else EXIT_OK
+
+
+def detect_all(detector: Detector, images: Iterable[AnnotatedImage], report: Report) -> Iterator[ImageDetections]:
+    """The detections in each image, all of them, whatever their score; images that do not decode go to the report."""
+    warm = False
+    for image in images:
+        try:
+            pixels = decode_image(image.encoded(), image.name)
+        except UserError as error:
+            report.problem(image.name, reason := str(error).removeprefix(f"{image.name}: "))
+            yield ImageDetections(image.name, error=reason)
+            continue
+        if not warm:  # the first run also sets up memory and threads
+            detector.detect(pixels)
+            warm = True
+        faces, ms = detectors.timed(detector, pixels)
+        yield ImageDetections(image.name, pixels.shape[1], pixels.shape[0], faces, ms)
+
+
+if __name__ == "__main__":
+    keep_stderr_for_python()
+    run_command(main)

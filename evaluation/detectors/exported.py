@@ -1,0 +1,26 @@
+"""An exported model, run as the command detect-faces runs it."""
+
+import numpy as np
+
+from detect_faces import Detections, FaceDetector, UserError
+
+
+class ExportedModel:
+    """The model of a folder exported-models/<run>."""
+
+    def __init__(self, folder: str, threads: int):
+        self._detector = FaceDetector(folder, threads)
+        model = self._detector.model
+        self.name = model.name
+        self.min_score = model.min_score
+        self.settings = f"{model.tflite.name}, LiteRT, {model.width} x {model.height}, min_score {model.min_score:g}"
+
+    def detect(self, image_bgr: np.ndarray, min_score: float = 0.0) -> Detections:
+        return self._detector.detect(image_bgr, min_score)
+
+
+def load(model: str | None, threads: int) -> ExportedModel:
+    """`model` is the folder."""
+    if model is None:
+        raise UserError("the detector exported needs --model FOLDER, such as exported-models/demo")
+    return ExportedModel(model, threads)

@@ -1,0 +1,77 @@
+"""Precision, recall and F1 at any score, and the score with the best F1."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from detect_faces import Detections
+from evaluation.matching import IGNORED, TRUE, match, not_counted
+from tools.annotations import AnnotatedImage
+
+
+@dataclass(frozen=True, eq=False)
+class PrecisionRecall:
+    """The curve over a set of images.
+
+    Attributes:
+        scores: (K,) the different scores that occur, descending.
+        true_positives, false_positives: (K,) detections with at least that score.
+        faces: true boxes that count.
+    """
+
+    scores: np.ndarray
+    true_positives: np.ndarray
+    false_positives: np.ndarray
+    faces: int
+
+    @property
+    def precision(self) -> np.ndarray:
+        """(K,) share of the detections that are faces."""
+        return self.true_positives / (self.true_positives + self.false_positives)
+
+    @property
+    def recall(self) -> np.ndarray:
+        """(K,) share of the faces that are detected; zero where there are no faces."""
+        return self.true_positives / max(1, self.faces)
+
+    @property
+    def f1(self) -> np.ndarray:
+        """(K,) harmonic mean of precision and recall."""
+        return 2 * self.true_positives / (self.true_positives + self.false_positives + self.faces)
+
+    def best_f1_score(self) -> float | None:
+        """The score to cut at for the best F1 (the highest such score), None without detections."""
+        return float(self.scores[self.f1.argmax()]) if len(self.scores) else None
+
+    def at(self, score: float) -> dict[str, float | int | None]:
+        """The figures when detections with at least this score are kept; None where the ratio has no denominator."""
+        kept = int((self.scores >= score).sum())
+        true, false = (int(counts[kept - 1]) if kept else 0 for counts in (self.true_positives, self.false_positives))
+        return {
+            "score": float(score),
+            "precision": true / (true + false) if true + false else None,
+            "recall": true / self.faces if self.faces else None,
+            "f1": 2 * true / (true + false + self.faces) if true + false + self.faces else None,
+            "true_positives": true,
+            "false_positives": false,
+            "missed": self.faces - true,
+        }
+
+
+def precision_recall(
+    images: Iterable[AnnotatedImage], detections: Iterable[Detections], iou: float = 0.5
+) -> PrecisionRecall:
+    """The curve of the detections in these images, matched as evaluation.matching does."""
+    scores, hits, faces = [np.zeros(0, np.float32)], [np.zeros(0, int)], 0
+    for image, found in zip(images, detections, strict=True):
+        scores.append(found.scores)
+        hits.append(match(image, found, iou))
+        faces += int((~not_counted(image)).sum())
+    scores, hits = np.concatenate(scores), np.concatenate(hits)
+    counted = hits != IGNORED
+    scores, hits = scores[counted], hits[counted] == TRUE
+    order = np.argsort(-scores, kind="stable")
+    scores, hits = scores[order], hits[order]
+    last_of_equal = np.append(scores[1:] != scores[:-1], True) if len(scores) else np.zeros(0, bool)
+    return PrecisionRecall(scores[last_of_equal], hits.cumsum()[last_of_equal], (~hits).cumsum()[last_of_equal], faces)
