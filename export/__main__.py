@@ -1,0 +1,100 @@
+"""Export a run: frozen graph, SavedModel, TFLite with model.json, pipeline.config and label map, in one folder.
+
+make export RUN=demo
+python -m export --run runs/demo --output exported-models/demo
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from detect_faces.cli import score
+from detect_faces.errors import EXIT_OK, UserError, run_command
+from detect_faces.quiet import keep_stderr_for_python
+from tools import label_map
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+
+    from export import description, frozen_graph, tflite
+    from training import run_folder
+    from training.od_api import exporter
+    from training.od_api import model as detection_model
+    from training.od_api import pipeline as pipeline_config
+
+    config_path = run_folder.config_path(options.run)
+    pipeline = pipeline_config.load(config_path)
+    weights = run_folder.weights_path(options.run)
+    classes = label_map.read(options.label_map)
+    if options.output.exists() and not (options.output / "pipeline.config").is_file():
+        raise UserError(f"{options.output}: there is something that is not an export; give another --output")
+    if len(classes) != (expected := pipeline_config.num_classes(pipeline)):
+        raise UserError(
+            f"{options.label_map} has {len(classes)} classes, the run {expected}; give the run's --label-map"
+        )
+    model = detection_model.build(pipeline, training=False)
+    run_folder.restore_weights(weights, model)
+
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    # All of it is made beside its place and moved there at the end: the folder never holds models of two runs.
+    with tempfile.TemporaryDirectory(dir=options.output.parent, prefix=".export-") as folder:
+        made = Path(folder, "model")
+        made.mkdir(mode=0o755)
+        say(f"SavedModel of {weights}")
+        exporter.export_saved_model(pipeline, weights, made / "saved_model")
+        say("frozen graph")
+        frozen = frozen_graph.freeze(made / "saved_model")
+        (made / "frozen_inference_graph.pb").write_bytes(frozen.SerializeToString())
+        if pipeline_config.meta_architecture(pipeline) == "ssd":
+            say("TFLite, float16")
+            names = sorted(classes, key=classes.get)
+            described = description.describe(pipeline, model, options.output.name, names, options.min_score)
+            size = described["input"]
+            (made / described["model"]).write_bytes(tflite.convert(model, size["height"], size["width"]))
+            (made / "model.json").write_text(json.dumps(described, indent=2) + "\n")
+        else:
+            say("no TFLite: only one-stage (ssd) models convert to it")
+        shutil.copyfile(config_path, made / "pipeline.config")
+        shutil.copyfile(options.label_map, made / "label_map.pbtxt")
+        replace(made, options.output)
+
+    for path in sorted(options.output.iterdir()):
+        size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
+        print(f"{size / 1e6:7.2f} MB  {path}")
+    say(f"next: detect-faces PHOTO --model {options.output}, make compare RUN={options.output.name}")
+    return EXIT_OK
+
+
+def replace(made: Path, output: Path) -> None:
+    """Moves a folder to `output`, in the place of an earlier export there."""
+    if output.exists():
+        os.rename(output, made.parent / "before")
+    os.rename(made, output)
+
+
+def say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m export", description=__doc__.splitlines()[0])
+    parser.add_argument("--run", required=True, type=Path, help="run folder, such as runs/demo")
+    parser.add_argument("--output", required=True, type=Path, help="folder to make, such as exported-models/demo")
+    parser.add_argument("--label-map", type=Path, default=Path("data/label_map.pbtxt"))
+    parser.add_argument(
+        "--min-score",
+        type=score,
+        default=0.5,
+        help="score from which detect-faces shows a face (%(default)s); `make eval` prints the one of the best F1",
+    )
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    keep_stderr_for_python()  # the converters talk to it from C++
+    run_command(main)
