@@ -21,11 +21,12 @@ from detect_faces.detections_file import ImageDetections
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, run_command
 from detect_faces.images import decode_image, write_image
 from detect_faces.quiet import keep_stderr_for_python
-from evaluation import detectors, validation_set
+from evaluation import detectors
 from evaluation.detectors import Detector
 from evaluation.evaluate import evaluate, without_pixels
 from evaluation.matching import FALSE, TRUE, match, not_counted
 from evaluation.side_by_side import side_by_side
+from tools import data_set
 from tools.annotations import AnnotatedImage
 from tools.files import write_whole
 from tools.formats import ImageStream
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="default, alt, alt2, alt_tree, XML files [%(default)s]",
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR")
-    validation_set.add_options(parser)
+    data_set.add_options(parser)
     detectors.add_threads_option(parser)
     options = parser.parse_args(arguments)
 
@@ -67,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     runs = [Run(detectors.load("exported", options.model, options.threads))]
     runs += [Run(detectors.load("cascade", cascade, options.threads)) for cascade in options.cascade]
     options.output.mkdir(parents=True, exist_ok=True)
-    images = measure(runs, validation_set.load(options, report), report)
+    images = measure(runs, data_set.load(options, report), report)
     if not images:
         raise UserError("there is not one good image to compare on")
 
@@ -79,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     }
     table = as_markdown(figures)
     rival = max(range(1, len(runs)), key=lambda i: figures["detectors"][i]["coco"]["AP50"] or 0)
-    name, picture = most_different(runs[0], runs[rival], images, validation_set.load(options, Report(lambda _: None)))
+    name, picture = most_different(runs[0], runs[rival], images, data_set.load(options, Report(lambda _: None)))
     for run in runs:
         detections_file.write(options.output / f"{run.detector.name.replace(' ', '-')}.jsonl", run.lines)
     write_whole(options.output / "compare.json", (json.dumps(figures, indent=1) + "\n").encode())

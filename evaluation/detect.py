@@ -21,8 +21,9 @@ from detect_faces.detections_file import ImageDetections
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, run_command
 from detect_faces.images import decode_image
 from detect_faces.quiet import keep_stderr_for_python
-from evaluation import detectors, validation_set
+from evaluation import detectors
 from evaluation.detectors import Detector
+from tools import data_set
 from tools.annotations import AnnotatedImage
 from tools.report import Report
 
@@ -35,13 +36,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--detector", choices=detectors.NAMES, required=True)
     parser.add_argument("--model", help="exported: its folder; cascade: default, alt2, ... or an XML file")
     parser.add_argument("--output", required=True, metavar="FILE", help="the detections file (.jsonl) to write")
-    validation_set.add_options(parser)
+    data_set.add_options(parser)
     detectors.add_threads_option(parser)
     options = parser.parse_args(arguments)
 
     report = Report(show=lambda line: tqdm.write(line, file=sys.stderr))
     detector = detectors.load(options.detector, options.model, options.threads)
-    images = validation_set.load(options, report)
+    images = data_set.load(options, report)
     with tqdm(images, total=len(images), unit="image", disable=None) as progress:
         count = detections_file.write(options.output, detect_all(detector, progress, report))
     print(f"{options.output}: {count} images, {detector.name}: {detector.settings}", file=sys.stderr)

@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from detect_faces import Detections, UserError, detections_file
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, run_command
-from evaluation import validation_set
 from evaluation.coco import MAX_DETECTIONS, coco_metrics
 from evaluation.matching import not_counted
 from evaluation.pairing import detections_for
 from evaluation.precision_recall import precision_recall
+from tools import data_set
 from tools.annotations import AnnotatedImage
 from tools.report import Report
 
@@ -56,11 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
         help="count the best N of an image [%(default)s]; COCO's own figures are for 100, which cuts crowds",
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    validation_set.add_options(parser)
+    data_set.add_options(parser)
     options = parser.parse_args(arguments)
 
     report = Report(show=lambda line: tqdm.write(line, file=sys.stderr))
-    images = [without_pixels(image) for image in validation_set.load(options, report)]
+    images = [without_pixels(image) for image in data_set.load(options, report)]
     if not images:
         raise UserError("there is not one good image to evaluate on")
     detections = detections_for(images, options.detections)

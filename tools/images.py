@@ -70,6 +70,36 @@ def upright_size(source: Path | bytes) -> tuple[int, int]:
         return _upright(image.size, _orientation(image))
 
 
+def upright_boxes(source: Path | bytes, annotated: tuple[int, int], xyxy: np.ndarray) -> tuple[int, int, np.ndarray]:
+    """The upright size of an image, and in it the boxes that were drawn on an image of `annotated` pixels.
+
+    Some tools pass over the EXIF orientation and annotate the picture as it is stored. Where it lies on its side the
+    stated size shows this, and the boxes are turned with it; otherwise they are taken for those of the upright image.
+
+    Args:
+        source: the image.
+        annotated: (width, height) as the annotations state them; a 0 in it means that they don't.
+        xyxy: (N, 4), pixels of the annotated image.
+
+    Returns:
+        width, height, and (N, 4) float64 `xyxy`.
+
+    Raises:
+        ImageError: the image cannot be read, or is of another size than annotated.
+    """
+    with _opened(source) as image:
+        stored, orientation = image.size, _orientation(image)
+    xyxy, size = np.array(xyxy, np.float64).reshape(-1, 4), _upright(stored, orientation)
+    if 0 in annotated or annotated == size:
+        return *size, xyxy
+    if annotated != stored:
+        raise ImageError(
+            f"is {size[0]}x{size[1]} pixels, its annotation is for {annotated[0]}x{annotated[1]}: another image of "
+            "this name, or it was resized"
+        )
+    return *size, _turned(xyxy, stored, orientation)
+
+
 def encode_for_record(source: Path | bytes) -> EncodedImage:
     """The image as a record holds it: its own bytes where nothing has to change, otherwise JPEG of quality 95.
 
@@ -160,6 +190,16 @@ def _orientation(image: Image.Image) -> int:
 
 def _upright(size: tuple[int, int], orientation: int) -> tuple[int, int]:
     return size[::-1] if orientation >= 5 else size
+
+
+def _turned(xyxy: np.ndarray, stored: tuple[int, int], orientation: int) -> np.ndarray:
+    """Boxes of the image as stored, in the upright one that lies across it: EXIF orientation 5 to 8."""
+    xmin, ymin, xmax, ymax = xyxy.T
+    if orientation in (7, 8):
+        xmin, xmax = stored[0] - xmax, stored[0] - xmin
+    if orientation in (6, 7):
+        ymin, ymax = stored[1] - ymax, stored[1] - ymin
+    return np.stack([ymin, xmin, ymax, xmax], axis=1)
 
 
 def _must_change(image: Image.Image, data: bytes, orientation: int) -> str:

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ class Report:
         skipped: images left out, by reason; likewise.
         reencoded: images that could not be kept byte for byte, by reason.
         problems: bad images, boxes and lines; each was shown.
+        class_names: of all boxes that were read, by their names in the source, those left out included.
     """
 
     show: Callable[[str], None] = _to_stderr
@@ -34,6 +35,19 @@ class Report:
     skipped: Counter = field(default_factory=Counter)
     reencoded: Counter = field(default_factory=Counter)
     problems: int = 0
+    class_names: Counter = field(default_factory=Counter)
+
+    def chosen(self, name: str, classes: Mapping[str, str] | None) -> str | None:
+        """The class that boxes called `name` are taken as; None for one that is left out, which is counted.
+
+        classes: {name: class} of those to take; None takes all, under their own names.
+        """
+        self.class_names[name] += 1
+        if classes is None:
+            return name
+        if name not in classes:
+            self.dropped["of another class"] += 1
+        return classes.get(name)
 
     def problem(self, place: str, reason: str) -> None:
         """Shows and counts a bad item. `place` is the file, with the line or record where there is one."""

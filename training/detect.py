@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from detect_faces import Detections, detections_file
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, run_command
-from evaluation import validation_set
 from evaluation.detect import detect_all
+from tools import data_set
 from tools.report import Report
 from training import run_folder
 from training.od_api import model as detection_model
@@ -49,11 +49,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--run", required=True, type=Path, help="run folder, such as runs/demo")
     parser.add_argument("--weights", help="prefix of another checkpoint of the run, such as runs/demo/ckpt-100")
     parser.add_argument("--output", required=True, metavar="FILE", help="the detections file (.jsonl) to write")
-    validation_set.add_options(parser)
+    data_set.add_options(parser)
     options = parser.parse_args(argv)
 
     report = Report(show=lambda line: tqdm.write(line, file=sys.stderr))
-    images = validation_set.load(options, report)
+    images = data_set.load(options, report)
     detector = Checkpoint(options.run, options.weights)
     with tqdm(images, total=len(images), unit="image", disable=None) as progress:
         count = detections_file.write(options.output, detect_all(detector, progress, report))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from tools.images import ImageError, encode_for_record, path_inside, upright_size
+from tools.images import ImageError, encode_for_record, path_inside, upright_boxes, upright_size
 
 
 def oriented(value):
@@ -128,3 +128,25 @@ def test_files_that_are_no_images(tmp_path):
 def test_names_stay_in_their_folder(tmp_path, name):
     with pytest.raises(ImageError, match="not a path inside"):
         path_inside(tmp_path, name)
+
+
+@pytest.mark.parametrize("value", [1, 5, 6, 7, 8])
+def test_boxes_of_the_stored_picture_are_turned_with_it(value):
+    stored = np.full((40, 64, 3), 255, np.uint8)
+    stored[5:17, 30:50] = 0
+    out = io.BytesIO()
+    Image.fromarray(stored).save(out, "PNG", exif=oriented(value))
+    width, height, xyxy = upright_boxes(out.getvalue(), (64, 40), [[30, 5, 50, 17]])
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(out.getvalue()))))
+    assert upright.shape[:2] == (height, width)
+    xmin, ymin, xmax, ymax = xyxy[0].astype(int)
+    assert not upright[ymin:ymax, xmin:xmax].any()
+    assert (upright == 0).all(axis=2).sum() == (ymax - ymin) * (xmax - xmin)
+
+
+def test_boxes_for_a_picture_of_another_size(picture):
+    data = picture(width=48, height=32)
+    assert upright_boxes(data, (0, 0), [[1, 2, 3, 4]])[2].tolist() == [[1, 2, 3, 4]]
+    assert upright_boxes(data, (48, 32), np.empty((0, 4)))[:2] == (48, 32)
+    with pytest.raises(ImageError, match="is 48x32 pixels, its annotation is for 96x64"):
+        upright_boxes(data, (96, 64), [[1, 2, 3, 4]])

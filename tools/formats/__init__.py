@@ -1,11 +1,13 @@
 """Annotation formats by name: one module each, imported when it is asked for.
 
-A new format is one file here and its name in NAMES. Each module has the same pair:
+A new format is one file here and its name in NAMES. Each module has the flags that its files can hold, KEEPS, and the
+same pair:
 
     load(annotations, images, classes, report) -> ImageStream
         annotations: the path (or pattern) of the annotations. images: the folder of the images; None for a format
-        that holds them itself. classes: {class in the format: class here}, others are left out; None means the
-        format's own default. report: a tools.report.Report that takes what is bad or left out.
+        that holds them itself. classes: {class in the format: class here}, others are left out; None means every
+        class under its own name, or the format's own default. report: a tools.report.Report that takes what is bad
+        or left out. Keyword parameters are the format's own options.
         Raises UserError where there is nothing to go on with; a bad item only goes to the report.
     save(images, output, report, *, ...) -> None
         images: AnnotatedImages. output: the folder to write to. Keyword parameters are the format's own options.
