@@ -25,6 +25,24 @@ FLAGS = (
 )
 
 
+@dataclass(frozen=True)
+class FilePart:
+    """An encoded image inside a larger file, such as a record's: `length` bytes from `offset` on."""
+
+    path: Path
+    offset: int
+    length: int
+
+    def read_bytes(self) -> bytes:
+        """The bytes; fewer where the file has become shorter. Raises OSError."""
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            return file.read(self.length)
+
+
+Source = Path | FilePart | bytes  # where an image comes from
+
+
 @dataclass(frozen=True, eq=False)
 class AnnotatedImage:
     """An image and its true boxes.
@@ -35,7 +53,7 @@ class AnnotatedImage:
         xyxy: (N, 4) float64, (x_min, y_min, x_max, y_max) in pixels of the upright image, as annotated: not clipped.
         classes: N class names, such as "face".
         flags: of FLAGS those that the format gives, each (N,) int64.
-        source: the image file, or its encoded bytes.
+        source: the image file, the part of a file that holds it, or its encoded bytes.
     """
 
     name: str
@@ -43,7 +61,7 @@ class AnnotatedImage:
     height: int
     xyxy: np.ndarray
     classes: tuple[str, ...]
-    source: Path | bytes
+    source: Source
     flags: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self):

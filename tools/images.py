@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image
 
 from detect_faces.errors import UserError
-from tools.annotations import AnnotatedImage
+from tools import jpeg
+from tools.annotations import AnnotatedImage, FilePart, Source
 from tools.files import write_whole
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -54,6 +55,7 @@ class EncodedImage:
         data: the encoded image.
         format: "jpeg" or "png".
         width, height: pixels.
+        source_size: (width, height) of the upright source, before it was made smaller.
         changed: why the bytes are not those of the source; empty when they are.
     """
 
@@ -61,10 +63,11 @@ class EncodedImage:
     format: str
     width: int
     height: int
+    source_size: tuple[int, int]
     changed: str = ""
 
 
-def upright_size(source: Path | bytes) -> tuple[int, int]:
+def upright_size(source: Source) -> tuple[int, int]:
     """(width, height) from the header, nothing decoded. Raises ImageError."""
     with _opened(source) as image:
         return _upright(image.size, _orientation(image))
@@ -100,26 +103,29 @@ def upright_boxes(source: Path | bytes, annotated: tuple[int, int], xyxy: np.nda
     return *size, _turned(xyxy, stored, orientation)
 
 
-def encode_for_record(source: Path | bytes) -> EncodedImage:
+def encode_for_record(source: Source, max_side: int | None = None) -> EncodedImage:
     """The image as a record holds it: its own bytes where nothing has to change, otherwise JPEG of quality 95.
 
-    Alpha is dropped, not composed, as TensorFlow and OpenCV do when asked for three channels. Raises ImageError, also
-    for an image whose header is good but whose data are truncated.
+    An image whose longer side has more than `max_side` pixels is made smaller. Alpha is dropped, not composed, as
+    TensorFlow and OpenCV do when asked for three channels. Raises ImageError, also for an image whose header is good
+    but whose data are truncated.
     """
     data = source if isinstance(source, bytes) else _read(source)
     with _opened(data) as image:
         orientation, size = _orientation(image), image.size
         if image.format == "PNG":
             _check_png(data)
-        if reason := _must_change(image, data, orientation):
-            return _reencoded(image, orientation, reason)
-        if image.format != "PNG":
+        if reason := _must_change(image, data, orientation, max_side):
+            return _reencoded(image, orientation, max_side, reason)
+        if image.format == "PNG":
+            image.load()
+        elif not jpeg.is_whole(data):
             # An eighth of the size in grey takes the whole of the entropy-coded data and little of the other work.
             image.draft("L", (1, 1))
             if b"\xff\xd9" not in data[-_JPEG_TAIL:]:
                 raise ImageError("truncated: the JPEG has no end marker")
-        image.load()
-        return EncodedImage(data, "png" if image.format == "PNG" else "jpeg", *size)
+            image.load()
+        return EncodedImage(data, "png" if image.format == "PNG" else "jpeg", *size, source_size=size)
 
 
 def path_inside(folder: Path, name: str) -> Path:
@@ -143,9 +149,9 @@ def put_image(image: AnnotatedImage, folder: Path) -> str:
     """The image's name as a file; an image that is not a file yet is written to `folder`. Raises ImageError."""
     if isinstance(image.source, Path):
         return image.name
-    name = image.name if image.name.lower().endswith(SUFFIXES) else image.name + _suffix(image.source)
-    path = path_inside(folder, name)
-    write_whole(path, image.source)
+    data = image.encoded()
+    name = image.name if image.name.lower().endswith(SUFFIXES) else image.name + _suffix(data)
+    write_whole(path_inside(folder, name), data)
     return name
 
 
@@ -154,19 +160,20 @@ def _suffix(data: bytes) -> str:
         return {"PNG": ".png", "WEBP": ".webp", "BMP": ".bmp"}.get(image.format, ".jpg")
 
 
-def _read(path: Path) -> bytes:
+def _read(source: Path | FilePart) -> bytes:
     try:
-        return path.read_bytes()
+        return source.read_bytes()
     except OSError as error:
         raise ImageError(error.strerror) from error
 
 
 @contextmanager
-def _opened(source: Path | bytes) -> Iterator[Image.Image]:
+def _opened(source: Source) -> Iterator[Image.Image]:
     if isinstance(source, Path) and not source.is_file():
         raise ImageError("no such file")
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS) as image:
+        data = source.read_bytes() if isinstance(source, FilePart) else source
+        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=_FORMATS) as image:
             yield image
     except Image.UnidentifiedImageError as error:
         raise ImageError("not a JPEG, PNG, WebP or BMP image") from error
@@ -202,8 +209,10 @@ def _turned(xyxy: np.ndarray, stored: tuple[int, int], orientation: int) -> np.n
     return np.stack([ymin, xmin, ymax, xmax], axis=1)
 
 
-def _must_change(image: Image.Image, data: bytes, orientation: int) -> str:
+def _must_change(image: Image.Image, data: bytes, orientation: int, max_side: int | None) -> str:
     """Why the bytes cannot go into a record as they are, or an empty string."""
+    if max_side and max(image.size) > max_side:
+        return f"larger than {max_side} pixels"
     if orientation != 1:
         return "EXIF orientation"
     if image.format in ("JPEG", "MPO"):
@@ -227,7 +236,10 @@ def _check_png(data: bytes) -> None:
         image.verify()
 
 
-def _reencoded(image: Image.Image, orientation: int, reason: str) -> EncodedImage:
+def _reencoded(image: Image.Image, orientation: int, max_side: int | None, reason: str) -> EncodedImage:
+    source_size = _upright(image.size, orientation)
+    if max_side:  # JPEG only: decode at a half, quarter or eighth, never below twice the size that is wanted
+        image.draft(None, (2 * max_side, 2 * max_side))
     image.load()
     if image.mode.startswith("I"):  # 16-bit grey
         image = Image.fromarray((np.asarray(image, np.uint32) >> 8).astype(np.uint8))
@@ -235,7 +247,10 @@ def _reencoded(image: Image.Image, orientation: int, reason: str) -> EncodedImag
         image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
     if orientation != 1:
         image = image.transpose(_TO_UPRIGHT[orientation])
+    if max_side and (scale := max_side / max(source_size)) < 1:
+        size = tuple(max(1, round(side * scale)) for side in source_size)
+        image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
     out = io.BytesIO()
     # Only the pixels: an EXIF block that is passed on would turn them a second time.
     Image.fromarray(np.asarray(image)).save(out, "JPEG", quality=JPEG_QUALITY)
-    return EncodedImage(out.getvalue(), "jpeg", *image.size, changed=reason)
+    return EncodedImage(out.getvalue(), "jpeg", *image.size, source_size=source_size, changed=reason)

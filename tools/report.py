@@ -24,6 +24,7 @@ class Report:
         skipped: images left out, by reason; likewise.
         reencoded: images that could not be kept byte for byte, by reason.
         problems: bad images, boxes and lines; each was shown.
+        not_kept: boxes that lose a flag, by the flag: the target format cannot hold it.
         class_names: of all boxes that were read, by their names in the source, those left out included.
     """
 
@@ -36,6 +37,7 @@ class Report:
     reencoded: Counter = field(default_factory=Counter)
     problems: int = 0
     class_names: Counter = field(default_factory=Counter)
+    not_kept: Counter = field(default_factory=Counter)
 
     def chosen(self, name: str, classes: Mapping[str, str] | None) -> str | None:
         """The class that boxes called `name` are taken as; None for one that is left out, which is counted.
@@ -54,6 +56,18 @@ class Report:
         self.problems += 1
         self.show(f"error: {place}: {reason}")
 
+    def problem_again(self, line: str) -> None:
+        """Shows and counts a bad item by the line that another report showed of it."""
+        self.problems += 1
+        self.show(line)
+
+    def add(self, other: "Report") -> None:
+        """Adds the counts of another part of the same batch, whose problems were shown already."""
+        for name in ("images", "boxes", "clipped", "problems"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("dropped", "skipped", "reencoded", "class_names", "not_kept"):
+            getattr(self, name).update(getattr(other, name))
+
     def need_images(self, output: str | Path) -> None:
         """Raises UserError when nothing was written, so that what `output` held before is kept."""
         if not self.images:
@@ -68,6 +82,7 @@ class Report:
             "dropped": dict(sorted(self.dropped.items())),
             "skipped": dict(sorted(self.skipped.items())),
             "reencoded": dict(sorted(self.reencoded.items())),
+            "not_kept": dict(sorted(self.not_kept.items())),
             "problems": self.problems,
         }
 
@@ -80,5 +95,6 @@ class Report:
             ("images re-encoded", self.reencoded),
         ]:
             rows += [(what, number, reason) for reason, number in sorted(reasons.items())] or [(what, 0, "")]
+        rows += [("flags not kept", number, flag) for flag, number in sorted(self.not_kept.items())]
         rows.append(("problems", self.problems, "listed above" if self.problems else ""))
         return "\n".join(f"{what:<18}{number:>10,}  {reason}".rstrip() for what, number, reason in rows)

@@ -8,6 +8,7 @@ import glob
 import re
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import google_crc32c
@@ -39,8 +40,17 @@ def frame(data: bytes) -> bytes:
     return b"".join((length, _FOOTER.pack(_masked_crc(length)), data, _FOOTER.pack(_masked_crc(data))))
 
 
-def read_records(path: str | Path, bad: Callable[[RecordError], None] | None = None) -> Iterator[tuple[int, bytes]]:
-    """The records of a file with their numbers, from 1.
+@dataclass(frozen=True)
+class Record:
+    """A record's number in its file (from 1), its data, and where in the file they begin."""
+
+    number: int
+    data: bytes
+    offset: int
+
+
+def read_records(path: str | Path, bad: Callable[[RecordError], None] | None = None) -> Iterator[Record]:
+    """The records of a file.
 
     A damaged record raises RecordError; with `bad` it is handed to that instead, and reading goes on behind it where
     its length can be trusted.
@@ -61,7 +71,7 @@ def read_records(path: str | Path, bad: Callable[[RecordError], None] | None = N
                     return
                 data, crc = file.read(length), file.read(_FOOTER.size)
                 if _masked_crc(data) == _FOOTER.unpack(crc)[0]:
-                    yield number, data
+                    yield Record(number, data, file.tell() - _FOOTER.size - length)
                     continue
                 error = RecordError(path, number, "the checksum of its data is wrong; make the file again")
                 if not bad:

@@ -9,6 +9,7 @@ import numpy as np
 from detect_faces.errors import UserError
 from detect_faces.images import SUFFIXES, decode_image, read_image
 from tools import formats
+from tools.annotations import FilePart
 from tools.report import Report
 
 
@@ -34,10 +35,10 @@ def _evenly(items, count: int, most: int) -> Iterator:
     return islice(items, 0, None, max(1, -(-count // most)))
 
 
-def _decoded(sources: Iterator[tuple[str, Path | bytes]], report: Report) -> Iterator[np.ndarray]:
+def _decoded(sources: Iterator[tuple[str, Path | FilePart]], report: Report) -> Iterator[np.ndarray]:
     for name, source in sources:
         try:
-            image = decode_image(source, name) if isinstance(source, bytes) else read_image(source)
+            image = read_image(source) if isinstance(source, Path) else decode_image(source.read_bytes(), name)
         except UserError as error:
             report.problem(name, str(error).removeprefix(f"{name}: "))
             continue

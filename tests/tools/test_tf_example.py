@@ -91,7 +91,7 @@ def annotated_images(draw):
 
 @given(image=annotated_images())
 def test_round_trip(image):
-    encoded = EncodedImage(image.source, "jpeg", image.width, image.height)
+    encoded = EncodedImage(image.source, "jpeg", image.width, image.height, (image.width, image.height))
     data = encode(image, encoded, LABEL_MAP)
     assert data == encode(image, encoded, LABEL_MAP)
     again = decode(data)

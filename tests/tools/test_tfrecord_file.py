@@ -17,7 +17,7 @@ def folder(tmp_path_factory):
 
 
 def read(path):
-    return [data for _, data in read_records(path)]
+    return [record.data for record in read_records(path)]
 
 
 @given(records=st.lists(st.binary(max_size=300), max_size=5))
@@ -48,7 +48,7 @@ def test_every_flipped_bit_is_noticed_in_its_record(folder, records, data):
     with pytest.raises(RecordError, match=f"flipped, record {hit + 1}: "):
         read(path)
     problems = []
-    kept = [record for _, record in read_records(path, problems.append)]
+    kept = [record.data for record in read_records(path, problems.append)]
     assert len(problems) == 1
     assert kept[:hit] == records[:hit]
     if at >= start + 12:  # behind the length, which still says where the next record begins

@@ -1,16 +1,19 @@
 """TFRecord shards of tf.train.Example, keys as in tools.tf_example: what training and evaluation read.
 
-Shards are `<output>/<name of output>-00000-of-00004.tfrecord`. Images are dealt to them in turn, so their numbers
-differ by one at most, and each shard is a fair sample of a data set that comes sorted by subject.
+Shards are `<output>/<name of output>-00000-of-00004.tfrecord`. Images are dealt to them in turn, so that each is a fair
+sample of a data set that comes sorted by subject; their numbers differ by one, and by the images that turn out bad.
 
 Saving clips boxes to their image and drops those without area; images that TensorFlow would not decode as they look are
-encoded anew. manifest.json beside the shards says where they come from, counts, and the SHA-256 of each.
+encoded anew. The bytes depend on the images, their annotations and the options, never on the number of workers.
+manifest.json beside the shards says where they come from, what was clipped, dropped and bad, and the SHA-256 of each.
+
+A conversion that was cut short leaves its finished shards in `<output>/.converting`; the next one takes those, and
+those of the set in place, that it would make the same. What `output` held before stays whole until the new set is
+complete.
 """
 
-import hashlib
 import json
-import operator
-import os
+import math
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,18 +21,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from detect_faces.errors import UserError
-from tools import boxes, tf_example, tfrecord_file
-from tools.annotations import AnnotatedImage
+from tools import boxes, shard_maker, tf_example, tfrecord_file
+from tools.annotations import FLAGS, AnnotatedImage, FilePart
 from tools.files import only_writer, write_whole
 from tools.formats import ImageStream
-from tools.images import ImageError, encode_for_record
+from tools.record_plan import Plan, remove_plan, write_plan
 from tools.report import Report
+from tools.shard_maker import Recipe, ShardTask
 from tools.tf_example import ExampleError
 from tools.tfrecord_file import MANIFEST, SHARD_NAME, UNFINISHED, RecordError
 
+KEEPS = ("class", *FLAGS)
+
 # A hundred or two of megabytes a shard: large enough to be read in long stretches, small enough that a shuffle over
-# files mixes well.
+# files mixes well. Smaller sets get some shards as well, so that several workers have something to do.
 IMAGES_PER_SHARD = 1000
+LEAST_IMAGES_PER_SHARD, FEW_SHARDS = 100, 8
 
 
 def load(
@@ -50,42 +57,106 @@ def save(
     *,
     label_map: Mapping[str, int],
     shards: int | None = None,
+    workers: int = 1,
+    max_side: int | None = None,
     made_from: Mapping | None = None,
 ) -> None:
     """Writes a set of shards in place of the one that `output` holds, when it is complete.
 
     Args:
         label_map: {class name: id}.
-        shards: how many; by default one for every thousand images.
+        shards: how many; by default one for every thousand images, and up to eight for fewer.
+        workers: processes.
+        max_side: pixels; images whose longer side has more are made smaller, with their boxes.
         made_from: kept in the manifest.
     """
     output = Path(output)
-    listed = operator.length_hint(images)
-    if shards and listed and shards > listed:
-        raise UserError(f"{shards} shards for {listed} images; give --shards {listed} or less")
-    count = shards or max(1, -(-listed // IMAGES_PER_SHARD))
     prefix = output.resolve().name or "records"
-    names = [SHARD_NAME.format(prefix=prefix, index=index, count=count) for index in range(count)]
     output.mkdir(parents=True, exist_ok=True)
     with only_writer(output):
         unfinished = output / UNFINISHED
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
+        if (unfinished / MANIFEST).exists():  # complete, but cut short on its way to its place
+            _put_in_place(unfinished, output)
+        unfinished.mkdir(exist_ok=True)
         try:
-            written = _write_shards(images, [unfinished / name for name in names], label_map, report)
+            plan = _plan(images, unfinished, label_map, shards, report)
+            entries = _make(plan, prefix, shards, Recipe(dict(label_map), max_side), output, workers, report)
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or output}: {error.strerror}; what {output} held before is whole, and the same "
+                "command goes on from the shards that are finished"
+            ) from error
+        try:
             report.need_images(output)
-            manifest = {
-                "format": 1,
-                "made_from": dict(made_from or {}),
-                "label_map": dict(label_map),
-                "counts": report.counts(),
-                "shards": written,
-            }
-            write_whole(unfinished / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        except UserError:
+            shutil.rmtree(unfinished)
             raise
-        _put_in_place(unfinished, output, prefix)
+        manifest = {
+            "format": 2,
+            "made_from": dict(made_from or {}),
+            "label_map": dict(label_map),
+            "max_side": max_side,
+            "counts": report.counts(),
+            "shards": entries,
+        }
+        write_whole(unfinished / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+        _put_in_place(unfinished, output)
+
+
+def _plan(
+    images: Iterable[AnnotatedImage], unfinished: Path, label_map: Mapping[str, int], shards: int | None, report: Report
+) -> Plan:
+    try:
+        plan = write_plan(_of_known_classes(images, label_map), unfinished, report)
+        if shards and shards > len(plan) > 0:
+            raise UserError(f"{shards} shards for {len(plan)} images; give --shards {len(plan)} or less")
+        return plan
+    except UserError:
+        remove_plan(unfinished)
+        if not any(unfinished.iterdir()):
+            unfinished.rmdir()
+        raise
+
+
+def _number_of_shards(images: int) -> int:
+    return max(math.ceil(images / IMAGES_PER_SHARD), min(FEW_SHARDS, images // LEAST_IMAGES_PER_SHARD), 1)
+
+
+def _of_known_classes(images: Iterable[AnnotatedImage], label_map: Mapping[str, int]) -> Iterator[AnnotatedImage]:
+    for image in images:
+        if unknown := set(image.classes) - set(label_map):
+            raise UserError(
+                f"{image.name}: the label map has no class {min(unknown)!r} (it has {', '.join(label_map)}); "
+                f"give --class {min(unknown)}={next(iter(label_map))} or another --label-map"
+            )
+        yield image
+
+
+def _make(
+    plan: Plan, prefix: str, shards: int | None, recipe: Recipe, output: Path, workers: int, report: Report
+) -> list[dict]:
+    """Makes the shards that are not there yet and returns the manifest's entry of each."""
+    unfinished, count = output / UNFINISHED, shards or _number_of_shards(len(plan))
+    names = [SHARD_NAME.format(prefix=prefix, index=index, count=count) for index in range(count)]
+    tasks = [ShardTask(plan.shard(i, count), unfinished / name, recipe) for i, name in enumerate(names)]
+    keep = {path for task in tasks for path in (task.target, task.entry_path)}
+    for path in unfinished.iterdir():
+        if path not in keep and path.suffix != ".plan":
+            path.unlink()
+    entries = shard_maker.make_shards(tasks, _entries_in_place(output), workers, report)
+    remove_plan(unfinished)
+    for task in tasks:
+        task.entry_path.unlink()
+    return entries
+
+
+def _entries_in_place(output: Path) -> dict[Path, dict]:
+    """{shard: its entry} of the manifest in `output`; nothing where it cannot be used."""
+    try:
+        manifest = json.loads((output / MANIFEST).read_bytes())
+        return {output / entry["file"]: entry for entry in manifest["shards"]} if manifest["format"] == 2 else {}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
 
 
 def _load(files: list[Path], classes: Mapping[str, str] | None, report: Report) -> Iterator[AnnotatedImage]:
@@ -94,10 +165,10 @@ def _load(files: list[Path], classes: Mapping[str, str] | None, report: Report) 
 
     seen = set()
     for file in files:
-        for number, data in tfrecord_file.read_records(file, bad):
-            place = f"{file}, record {number}"
+        for record in tfrecord_file.read_records(file, bad):
+            place = f"{file}, record {record.number}"
             try:
-                image = tf_example.decode(data)
+                image = tf_example.decode(record.data)
             except ExampleError as error:
                 report.problem(place, str(error))
                 continue
@@ -105,16 +176,17 @@ def _load(files: list[Path], classes: Mapping[str, str] | None, report: Report) 
                 report.problem(place, f"{image.name} is there twice; this one is left out")
                 continue
             seen.add(image.name)
-            yield _wanted(image, classes, place, report)
+            part = FilePart(file, record.offset + record.data.index(image.source), len(image.source))
+            yield _wanted(replace(image, source=part), classes, place, report)
 
 
 def _wanted(image: AnnotatedImage, classes: Mapping[str, str] | None, place: str, report: Report) -> AnnotatedImage:
     """The image with those of its boxes that are boxes, of the classes asked for."""
     keep = []
     for i, (box, name) in enumerate(zip(image.xyxy.tolist(), image.classes, strict=True)):
-        if classes is not None and name not in classes:
-            report.dropped["of another class"] += 1
-        elif reason := boxes.fault(*box):
+        if report.chosen(name, classes) is None:
+            continue
+        if reason := boxes.fault(*box):
             report.problem(place, f"{image.name}, box {i + 1}: {reason}; this box is left out")
         else:
             keep.append(i)
@@ -126,68 +198,23 @@ def _wanted(image: AnnotatedImage, classes: Mapping[str, str] | None, place: str
     )
 
 
-def _write_shards(
-    images: Iterable[AnnotatedImage], paths: list[Path], label_map: Mapping[str, int], report: Report
-) -> list[dict]:
-    """Writes the shards and returns their lines of the manifest."""
-    counts, hashes = [0] * len(paths), [hashlib.sha256() for _ in paths]
-    for path in paths:
-        path.touch()
-    for image in images:
-        if not (record := _record(image, label_map, report)):
-            continue
-        shard = report.images % len(paths)
-        # Opened for each record: a thousand shards open at once is more than most systems allow.
-        with open(paths[shard], "ab") as file:
-            file.write(record)
-        hashes[shard].update(record)
-        counts[shard] += 1
-        report.images += 1
-    for path in paths:
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
-    return [
-        {"file": path.name, "images": number, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
-        for path, number, digest in zip(paths, counts, hashes, strict=True)
-    ]
-
-
-def _record(image: AnnotatedImage, label_map: Mapping[str, int], report: Report) -> bytes | None:
-    """The framed record of an image, or None for a bad one."""
-    place = str(image.source) if isinstance(image.source, Path) else image.name
-    if unknown := set(image.classes) - set(label_map):
-        raise UserError(
-            f"{image.name}: the label map has no class {min(unknown)!r} (it has {', '.join(label_map)}); "
-            f"give --class {min(unknown)}={next(iter(label_map))} or another --label-map"
-        )
-    try:
-        encoded = encode_for_record(image.source)
-    except ImageError as error:
-        report.problem(place, str(error))
-        return None
-    if (encoded.width, encoded.height) != (image.width, image.height):
-        report.problem(
-            place, f"is {encoded.width}x{encoded.height}, its annotation is for {image.width}x{image.height} pixels"
-        )
-        return None
-    if encoded.changed:
-        report.reencoded[encoded.changed] += 1
-    clipped = boxes.clip_boxes(image, report)
-    report.boxes += len(clipped)
-    return tfrecord_file.frame(tf_example.encode(clipped, encoded, label_map))
-
-
-def _put_in_place(unfinished: Path, output: Path, prefix: str) -> None:
+def _put_in_place(unfinished: Path, output: Path) -> None:
     """Swaps the old set for the complete new one.
 
     The old set goes first: a kill in between leaves shards missing, which readers notice, and never a mixture of two
-    sets, which they would not. The manifest stays behind until the end and tells find_files of such a kill.
+    sets, which they would not. The manifest stays behind until the end and tells find_files of such a kill, and the
+    next conversion that it can go on from here.
     """
+    entries = json.loads((unfinished / MANIFEST).read_bytes())["shards"]
+    prefix = entries[0]["file"].removesuffix(SHARD_NAME.format(prefix="", index=0, count=len(entries)))
+    new = [entry["file"] for entry in entries]
+    arrived = {name for name in new if not (unfinished / name).exists()}
     (output / MANIFEST).unlink(missing_ok=True)
     old = re.compile(re.escape(prefix) + r"-\d{5}-of-\d{5}\.tfrecord")
-    for path in [path for path in output.iterdir() if old.fullmatch(path.name)]:
+    for path in [path for path in output.iterdir() if old.fullmatch(path.name) and path.name not in arrived]:
         path.unlink()
-    for path in sorted(unfinished.glob("*.tfrecord")):
-        path.replace(output / path.name)
+    for name in new:
+        if name not in arrived:
+            (unfinished / name).replace(output / name)
     (unfinished / MANIFEST).replace(output / MANIFEST)
-    unfinished.rmdir()
+    shutil.rmtree(unfinished)

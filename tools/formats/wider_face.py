@@ -28,6 +28,7 @@ from tools.report import Report
 
 ANNOTATIONS = "wider_face_bbx_gt.txt"  # what save calls it
 _FLAGS = ("blur", "expression", "illumination", "invalid", "occlusion", "pose")
+KEEPS = ("ignore", "group_of", *_FLAGS)  # the first two as invalid
 
 
 def load(
