@@ -24,6 +24,9 @@ def clip_boxes(image: AnnotatedImage, report: Report) -> AnnotatedImage:
     A box without area, or with none left, is dropped; `report` counts what is cut and what is dropped.
     """
     edge = np.array([image.width, image.height] * 2, np.float64)
+    sides = image.xyxy[:, 2:] - image.xyxy[:, :2]
+    if (image.xyxy >= 0).all() and (image.xyxy <= edge).all() and (sides > 1).all():  # as nearly always
+        return image
     clipped = np.clip(image.xyxy, 0, edge)
     # Records hold float32, so a box counts as empty when it is so in float32.
     xmin, ymin, xmax, ymax = (clipped / edge).astype(np.float32).T

@@ -90,13 +90,14 @@ def encode(image: AnnotatedImage, encoded: EncodedImage, label_map: Mapping[str,
         feature[f"image/{key}"].bytes_list.value.extend(values)
 
     def put_ints(key: str, values) -> None:
-        # SetInParent: a list without values keeps its type, as tf.io.parse_example wants it.
-        feature[f"image/{key}"].int64_list.SetInParent()
-        feature[f"image/{key}"].int64_list.value.extend(np.asarray(values, np.int64).tolist())
+        numbers = feature[f"image/{key}"].int64_list
+        numbers.SetInParent()  # a list without values keeps its type, as tf.io.parse_example wants it
+        numbers.value.extend(np.asarray(values, np.int64).tolist())
 
     def put_floats(key: str, values) -> None:
-        feature[f"image/{key}"].float_list.SetInParent()
-        feature[f"image/{key}"].float_list.value.extend(np.asarray(values, np.float32).tolist())
+        numbers = feature[f"image/{key}"].float_list
+        numbers.SetInParent()
+        numbers.value.extend(np.asarray(values, np.float32).tolist())
 
     size = np.array([encoded.width, encoded.height] * 2, np.float64)
     put_bytes("encoded", [encoded.data])

@@ -28,6 +28,7 @@ from tools.report import Report
 
 ANNOTATIONS = "wider_face_bbx_gt.txt"  # what save calls it
 _FLAGS = ("blur", "expression", "illumination", "invalid", "occlusion", "pose")
+_DIGITS = frozenset("0123456789")
 KEEPS = ("ignore", "group_of", *_FLAGS)  # the first two as invalid
 
 
@@ -133,11 +134,12 @@ def _rows(body: list[tuple[int, str]]) -> list[tuple[int, str]]:
 
 def _face(text: str, place: str, report: Report) -> list[float] | None:
     """[xmin, ymin, xmax, ymax, six flags], or None for a face that is left out."""
+    words = text.split()
     try:
-        values = [float(value) for value in text.split()]
+        values = [float(word) for word in words]
     except ValueError:
         values = []
-    if len(values) != 10 or not all(value.is_integer() and 0 <= value < 10 for value in values[4:]):
+    if len(values) != 10 or not _DIGITS.issuperset(words[4:]):
         report.problem(place, f"not `x y width height` and six flags: {text[:60]!r}; this face is left out")
         return None
     x, y, width, height = values[:4]
