@@ -6,23 +6,19 @@ is written beside it: a kill at any line leaves whole shards with entries, and r
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
-from multiprocessing.connection import wait as wait_for_end
 from pathlib import Path
 
 from tqdm import tqdm
 
 from detect_faces.errors import UserError
-from tools import boxes, tf_example, tfrecord_file
+from tools import boxes, processes, tf_example, tfrecord_file
 from tools.annotations import AnnotatedImage
 from tools.files import write_whole
 from tools.images import JPEG_QUALITY, ImageError, encode_for_record
@@ -157,35 +153,25 @@ def _one_by_one(tasks: Mapping[int, tuple[ShardTask, str]], workers: int, progre
 
 def _side_by_side(tasks: Mapping[int, tuple[ShardTask, str]], workers: int, progress: tqdm) -> Iterator:
     """The shards as they are finished. Raises UserError if a worker is killed."""
-    context = multiprocessing.get_context("spawn")
-    done = context.Value("Q", 0)
-    executor = ProcessPoolExecutor(min(workers, len(tasks)), context, _begin, (done,))
-    running: dict[Future, int] = {executor.submit(_work, *task): i for i, task in tasks.items()}
+    done = processes.CONTEXT.Value("Q", 0)
     try:
-        while running:
-            finished, _ = wait(running, timeout=0.2, return_when="FIRST_COMPLETED")
-            progress.update(done.value - progress.n)
-            for future in finished:
-                yield running.pop(future), future.result()
+        with processes.workers(min(workers, len(tasks)), _count_in, done) as executor:
+            running: dict[Future, int] = {executor.submit(_work, *task): i for i, task in tasks.items()}
+            while running:
+                finished, _ = wait(running, timeout=0.2, return_when="FIRST_COMPLETED")
+                progress.update(done.value - progress.n)
+                for future in finished:
+                    yield running.pop(future), future.result()
     except BrokenProcessPool as error:
         raise UserError(
             "a worker was killed, maybe for want of memory; run the same command again, with fewer --workers: it goes "
             "on from the finished shards"
         ) from error
-    finally:
-        for process in multiprocessing.active_children() if running else ():  # an error or Ctrl-C: don't wait for them
-            process.kill()
-        executor.shutdown(cancel_futures=True)
 
 
-def _begin(done) -> None:
-    """Sets up a worker process."""
+def _count_in(done) -> None:
     global _done
     _done = done
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
-    parent = multiprocessing.parent_process()
-    # A parent that is killed with -9 cannot end its workers: they must not write on beside a new conversion.
-    threading.Thread(target=lambda: (wait_for_end([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
 def _work(task: ShardTask, digest: str) -> dict:

@@ -169,3 +169,8 @@ def decode(data: bytes) -> AnnotatedImage:
         raise ExampleError("its boxes, classes and flags differ in number")
     xyxy = np.array(sides, np.float64).T * [*size, *size]
     return AnnotatedImage(name, *size, xyxy, tuple(classes), encoded[0], flags)
+
+
+def labels(data: bytes) -> list[int]:
+    """The class ids of an example that decode takes."""
+    return list(Example.FromString(data).features.feature["image/object/class/label"].int64_list.value)

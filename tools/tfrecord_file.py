@@ -107,7 +107,7 @@ def find_files(pattern: str | Path) -> list[Path]:
     if path.is_dir():
         if (path / UNFINISHED / MANIFEST).exists():
             raise UserError(f"{path}: a conversion was cut short while it put its shards in place; run it again")
-        files = [file for file in sorted(path.iterdir()) if _RECORD_FILE.fullmatch(file.name)]
+        files = files_in(path)
         _check_whole_sets(path, files)
     elif path.is_file():
         return [path]
@@ -125,6 +125,11 @@ def find_files(pattern: str | Path) -> list[Path]:
     if not files:
         raise UserError(f"{pattern}: no TFRecord file there; give a file, a folder, a glob or prefix@N")
     return files
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder that have the name of a record file, sorted."""
+    return [file for file in sorted(folder.iterdir()) if _RECORD_FILE.fullmatch(file.name)]
 
 
 def _check_whole_sets(folder: Path, files: list[Path]) -> None:
