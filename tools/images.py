@@ -5,6 +5,7 @@ the upright image.
 """
 
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -174,7 +175,7 @@ def _read(source: Path | FilePart) -> bytes:
 
 @contextmanager
 def _opened(source: Source) -> Iterator[Image.Image]:
-    if isinstance(source, Path) and not source.is_file():
+    if isinstance(source, Path) and not os.path.isfile(source):  # no OSError for a name that is too long
         raise ImageError("no such file")
     try:
         data = source.read_bytes() if isinstance(source, FilePart) else source

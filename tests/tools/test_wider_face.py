@@ -72,6 +72,7 @@ def test_load(wider):
         ("a.jpg\n1\n1 inf 2 2 0 0 0 0 0 0\n", [0], ["line 3: the box is .*not a finite"]),
         ("a.jpg\n0\na.jpg\n0\n", [0], ["line 3: a.jpg is there twice, first on line 1"]),
         ("none.jpg\n0\na.jpg\n0\n", [0], ["line 1: none.jpg: no such file"]),
+        ("x" * 300 + ".jpg\n0\na.jpg\n0\n", [0], ["line 1: x+.jpg: no such file"]),
         ("../a.jpg\n0\na.jpg\n0\n", [0], ["line 1: ../a.jpg: .*not a path inside"]),
         ("broken.jpg\n0\na.jpg\n0\n", [0], ["line 1: broken.jpg: not a JPEG"]),
     ],
