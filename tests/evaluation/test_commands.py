@@ -124,7 +124,7 @@ def test_an_image_that_does_not_decode(tmp_path, capsys):
     from tools import tf_example, tfrecord_file
     from tools.images import EncodedImage
 
-    broken = EncodedImage(b"\xff\xd8\xff\xe0 no more", "jpeg", 10, 10)
+    broken = EncodedImage(b"\xff\xd8\xff\xe0 no more", "jpeg", 10, 10, (10, 10))
     image = AnnotatedImage("broken.jpg", 10, 10, [[1, 1, 5, 5]], ("face",), broken.data)
     with open(path, "ab") as file:
         file.write(tfrecord_file.frame(tf_example.encode(image, broken, {"face": 1})))

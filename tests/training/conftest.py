@@ -72,7 +72,7 @@ def record(tmp_path):
         data = cv2.imencode(".jpg", pixels)[1].tobytes()
         flags = {} if ignore is None else {"ignore": ignore}
         image = AnnotatedImage("picture.jpg", 640, 480, boxes, ["face"] * len(boxes), data, flags)
-        example = tf_example.encode(image, EncodedImage(data, "jpeg", 640, 480), {"face": 1})
+        example = tf_example.encode(image, EncodedImage(data, "jpeg", 640, 480, (640, 480)), {"face": 1})
         path = tmp_path / "train.tfrecord"
         path.write_bytes(tfrecord_file.frame(example) * copies)
         return str(path)
