@@ -94,8 +94,11 @@ def upright_boxes(source: Path | bytes, annotated: tuple[int, int], xyxy: np.nda
     Raises:
         ImageError: the image cannot be read, or is of another size than annotated.
     """
-    with _opened(source) as image:
-        stored, orientation = image.size, _orientation(image)
+    if isinstance(source, Path) and (stored := _plain_size(source)):
+        orientation = 1
+    else:
+        with _opened(source) as image:
+            stored, orientation = image.size, _orientation(image)
     xyxy, size = np.array(xyxy, np.float64).reshape(-1, 4), _upright(stored, orientation)
     if 0 in annotated or annotated == size:
         return *size, xyxy
