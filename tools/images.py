@@ -199,7 +199,7 @@ def _plain_size(path: Path) -> tuple[int, int] | None:
     try:
         with open(path, "rb") as file:
             header = jpeg.plain_header(file.read(_HEADER))
-    except OSError:
+    except (OSError, ValueError):  # a name that is too long, or no name at all
         return None
     if header and header.width * header.height <= _PIXEL_LIMIT:
         return header.width, header.height

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from detect_faces.errors import UserError
 from tools.annotations import AnnotatedImage
 from tools.formats import open_images
+from tools.open_images.boxes import FLAGS
 from tools.report import Report
 
 V4 = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction,IsInside\n"
@@ -131,7 +132,7 @@ boxes = st.lists(st.tuples(sides, st.tuples(*[st.integers(-1, 1)] * 5)), min_siz
 @given(boxes=boxes)
 def test_round_trip(tmp_path, images, boxes):
     xyxy = [[min(a, c) * 48, min(b, d) * 32, max(a, c) * 48, max(b, d) * 32] for (a, b, c, d), _ in boxes]
-    flags = {name: [flag[i] for _, flag in boxes] for i, name in enumerate(open_images._FLAGS)}
+    flags = {name: [flag[i] for _, flag in boxes] for i, name in enumerate(FLAGS)}
     image = AnnotatedImage("a.jpg", 48, 32, xyxy, ("face",) * len(boxes), images / "a.jpg", flags)
     report = Report()
     open_images.save([image], tmp_path / "out", report)

@@ -1,7 +1,7 @@
 """Annotation formats by name: one module each, imported when it is asked for.
 
-A new format is one file here and its name in NAMES. Each module has the flags that its files can hold, KEEPS, and the
-same pair:
+A new format is one file here and its name in NAMES. Each module has what its files can hold, KEEPS (names of FLAGS, and
+"class"), and the same pair:
 
     load(annotations, images, classes, report) -> ImageStream
         annotations: the path (or pattern) of the annotations. images: the folder of the images; None for a format
@@ -25,9 +25,15 @@ from detect_faces.errors import UserError
 from tools.annotations import AnnotatedImage
 
 NAMES = (
+    "coco",
+    "fddb",
+    "od_api_csv",
     "open_images",
+    "pascal_voc",
+    "retinaface",
     "tfrecord",
     "wider_face",
+    "yolo",
 )
 
 

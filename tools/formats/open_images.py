@@ -9,60 +9,106 @@ further columns are not read. LabelName is a MID or, in files made by others, a 
 (Download, Data Formats).
 
 The file names no image without boxes, and an image that only has boxes of other classes says nothing of this one:
-nobody need have looked. Such images are left out and counted. Saving keeps the five Is... flags; a box to be ignored
-becomes a group (IsGroupOf), which the Open Images metric passes over in the same way; the other flags are dropped, and
-so are images without boxes; the ImageID is the file's name without folder and suffix.
+nobody need have looked. Such images are left out and counted. What people did look for is in another CSV, the
+human-verified image labels, where Confidence is 1 for "it is there" and 0 for "it is not":
+
+    ImageID,Source,LabelName,Confidence
+    000002b66c9c498e,verification,/m/014j1m,0
+
+With it, an image that was verified to have none of the classes, and has no box of them, is loaded as an empty image: a
+true negative. Left out and counted are images verified to have a class but without a box of it (the train split has
+boxes of body parts on a small part of its images only), images of which only some of several classes were verified, and
+contradictions: a box of a class that people did not find there. A class that is both verified and refuted counts as
+there. Nothing else changes.
+
+Saving keeps the five Is... flags; a box to be ignored becomes a group (IsGroupOf), which the Open Images metric passes
+over in the same way; the other flags are dropped, and so are images without boxes; the ImageID is the file's name
+without folder and suffix.
 """
 
 import csv
 import os
-from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from detect_faces.errors import UserError
-from tools import boxes
 from tools.annotations import AnnotatedImage
 from tools.files import whole_file
 from tools.formats import ImageStream
 from tools.images import ImageError, image_folder, put_image, upright_size
+from tools.open_images.boxes import FLAGS, SIDES, Boxes, count_without, read_boxes
+from tools.open_images.labels import judge, read_labels
 from tools.report import Report
 
 ANNOTATIONS = "annotations-bbox.csv"  # what save calls it
 FACE = "/m/0dzct"
 DEFAULT_CLASSES = {FACE: "face", "Human face": "face"}
 
-_SIDES = ("XMin", "YMin", "XMax", "YMax")
-_FLAGS = {
-    "occluded": "IsOccluded",
-    "truncated": "IsTruncated",
-    "group_of": "IsGroupOf",
-    "depiction": "IsDepiction",
-    "inside": "IsInside",
-}
+KEEPS = ("class", "ignore", *FLAGS)  # ignore as group_of
 _SUFFIXES = (".jpg", ".jpeg", ".png")
-_FAR_OUTSIDE = 1.0  # image widths; coordinates farther out than this are pixels or a mistake
+_Find = Callable[[str], Path]
 
 
 def load(
-    annotations: str | Path, images: str | Path | None, classes: Mapping[str, str] | None, report: Report
+    annotations: str | Path,
+    images: str | Path | None,
+    classes: Mapping[str, str] | None,
+    report: Report,
+    *,
+    image_labels: str | Path | None = None,
 ) -> ImageStream:
-    """The images that have boxes of `classes` ({MID or display name: class}; by default faces), in the file's order.
+    """The images that have boxes of `classes`, in the file's order, and behind them those verified to have none.
 
-    A display name is looked up in a class-descriptions CSV beside the annotations when there is one. Only the boxes of
-    these classes are held in memory, about 300 bytes each.
+    Only the boxes of these classes are held in memory.
+
+    Args:
+        annotations: the boxes CSV. A class-descriptions CSV beside it tells display names from MIDs.
+        images: the folder of the images.
+        classes: {MID or display name: class}; by default faces.
+        report: takes what is bad or left out.
+        image_labels: the CSV of human-verified image labels; without it there are no empty images.
+
+    Raises:
+        UserError: a file cannot be read, or has nothing of the classes.
     """
-    folder = image_folder(images)
-    wanted = _with_mids(classes or DEFAULT_CLASSES, Path(annotations))
-    found = _read_boxes(annotations, wanted, report)
-    return ImageStream(len(found), _images(found, list(wanted.values()), folder, str(annotations), report))
+    folder, asked = image_folder(images), classes or DEFAULT_CLASSES
+    wanted, meaning = _with_mids(asked, Path(annotations))
+    found, names = read_boxes(annotations, list(wanted), report)
+    # A class that was asked for by its display name is counted under that.
+    report.class_names.update({name if name in asked else meaning.get(name, name): names[name] for name in names})
+    other_classes = Counter({name: number for name, number in names.items() if name not in wanted})
+    if other_classes:
+        report.dropped["of another class"] += other_classes.total()
+    kept = np.ones(len(found.images), bool)
+    empty: dict[bytes, int] = {}
+    accounted = [found.images.keys(), found.bad]
+    if image_labels:
+        concepts = sorted(set(meaning.values()))
+        concept = [concepts.index(meaning[name]) for name in wanted]
+        labels = read_labels(image_labels, dict(zip(wanted, concept, strict=True)), report)
+        kept, empty = judge(found, labels, np.array(concept), report)
+        accounted.append(labels.keys())
+    if not found.images and not found.bad and not empty:
+        has = ", ".join(name for name, _ in other_classes.most_common(5)) or "no box at all"
+        raise UserError(
+            f"{annotations}: no box of {' or '.join(map(repr, wanted))}; it has {has}; choose with --class NAME=face"
+        )
+    if only_others := count_without(found.others, accounted):
+        report.skipped["with boxes of other classes only"] += only_others
+    find = _finder(folder)
+    boxed = _images(found, kept, list(wanted.values()), find, folder, str(annotations), report)
+    count = int(kept.sum()) + len(empty)
+    return ImageStream(count, chain(boxed, _empty_images(empty, find, folder, str(image_labels), report)))
 
 
 def save(images: Iterable[AnnotatedImage], output: str | Path, report: Report) -> None:
     """Writes `output`/annotations-bbox.csv; images that are not files yet go to `output`/images."""
     output, seen = Path(output), {}
-    columns = ["ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax", *_FLAGS.values()]
+    columns = ["ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax", *FLAGS.values()]
     with whole_file(output / ANNOTATIONS, encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
@@ -85,123 +131,76 @@ def save(images: Iterable[AnnotatedImage], output: str | Path, report: Report) -
         report.need_images(output)
 
 
-def _with_mids(classes: Mapping[str, str], annotations: Path) -> dict[str, str]:
-    """`classes`, with the MID of each display name that a class-descriptions CSV beside the annotations knows."""
-    known = dict(classes)
+def _with_mids(classes: Mapping[str, str], annotations: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """`classes` with the MIDs of their display names added, and {each of these names: the display name of its class}.
+
+    Class-descriptions CSVs beside the annotations tell which MID has which display name.
+    """
+    known, meaning = dict(classes), {FACE: "Human face"}
     for path in sorted(annotations.parent.glob("*class-descriptions*.csv")):
         with open(path, encoding="utf-8", errors="replace", newline="") as file:
             for row in csv.reader(file):
-                if len(row) >= 2 and row[1] in classes:
+                if len(row) < 2:
+                    continue
+                if row[1] in classes:
                     known.setdefault(row[0], classes[row[1]])
-    return known
-
-
-def _read_boxes(path: str | Path, classes: Mapping[str, str], report: Report) -> dict[str, tuple[int, array]]:
-    """{ImageID: (its first line, numbers)}, for each box the four _SIDES, the _FLAGS, and which of `classes` it is."""
-    found: dict[str, tuple[int, array]] = {}
-    bad, others, other_classes = set(), set(), Counter()
-    order = {name: position for position, name in enumerate(classes)}
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            header = next(reader, [])
-            at = _columns(path, header)
-            for row in reader:
-                if not row:
-                    continue
-                place = f"{path}, line {reader.line_num}"
-                if len(row) != len(header):
-                    report.problem(
-                        place, f"has {len(row)} columns, the header has {len(header)}; this line is left out"
-                    )
-                    continue
-                image_id, name = row[at["ImageID"]], row[at["LabelName"]]
-                if name not in order:
-                    other_classes[name] += 1
-                    others.add(image_id)
-                    continue
-                try:
-                    numbers = _numbers(row, at)
-                except ValueError as error:
-                    report.problem(place, f"{error}; this box is left out")
-                    bad.add(image_id)
-                    continue
-                found.setdefault(image_id, (reader.line_num, array("d")))[1].extend((*numbers, order[name]))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give the path of an Open Images boxes CSV") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not a CSV file ({error})") from error
-    if not found and not bad:
-        has = ", ".join(name for name, _ in other_classes.most_common(5)) or "no box at all"
-        raise UserError(
-            f"{path}: no box of {' or '.join(map(repr, classes))}; it has {has}; choose with --class NAME=face"
-        )
-    if other_classes:
-        report.dropped["of another class"] += other_classes.total()
-    if only_others := len(others - found.keys() - bad):
-        report.skipped["with boxes of other classes only"] += only_others
-    return found
-
-
-def _columns(path: str | Path, header: list[str]) -> dict[str, int]:
-    at = {name.strip(): position for position, name in enumerate(header)}
-    if missing := [name for name in ("ImageID", "LabelName", *_SIDES) if name not in at]:
-        hint = (
-            "this is the file of image labels, not of boxes" if "Confidence" in at else "not an Open Images boxes CSV"
-        )
-        raise UserError(f"{path}, line 1: no column {', '.join(missing)}: {hint}")
-    return at
-
-
-def _numbers(row: list[str], at: Mapping[str, int]) -> list[float]:
-    """The sides and flags of a line. Raises ValueError saying what is wrong."""
-    if not row[at["ImageID"]] or set(row[at["ImageID"]]) & set("/\\\0"):
-        raise ValueError(f"{row[at['ImageID']]!r} is no ImageID")
-    try:
-        sides = [float(row[at[name]]) for name in _SIDES]
-        flags = [int(row[at[name]]) if name in at else -1 for name in _FLAGS.values()]
-    except ValueError as error:
-        raise ValueError(f"a box side or flag is not a number ({error})") from None
-    if reason := boxes.fault(*sides):
-        raise ValueError(reason)
-    if min(sides) < -_FAR_OUTSIDE or max(sides) > 1 + _FAR_OUTSIDE:
-        raise ValueError(f"sides must be fractions of the image, not {sides}")
-    if not set(flags) <= {-1, 0, 1}:
-        raise ValueError(f"flags must be 0, 1 or -1, not {flags}")
-    return [*sides, *flags]
+                if row[0] in known:
+                    meaning[row[0]] = row[1]
+    return known, {name: meaning.get(name, name) for name in known}
 
 
 def _images(
-    found: dict[str, tuple[int, array]], classes: list[str], folder: Path, annotations: str, report: Report
+    found: Boxes, kept: np.ndarray, classes: list[str], find: _Find, folder: Path, annotations: str, report: Report
 ) -> Iterator[AnnotatedImage]:
-    find = _finder(folder)
-    for image_id, (line, numbers) in found.items():
+    image = np.asarray(found.image)
+    by_image = np.argsort(image, kind="stable")  # an image's boxes need not follow each other in the file
+    ends = np.cumsum(np.bincount(image, minlength=len(found.images)))
+    all_sides = np.asarray(found.sides).reshape(-1, len(SIDES))
+    all_flags = np.asarray(found.flags).reshape(-1, len(FLAGS))
+    for (image_id, position), end in zip(found.images.items(), ends, strict=True):
+        if not kept[position]:
+            continue
         try:
-            source = find(image_id)
+            source = find(image_id.decode())
             width, height = upright_size(source)
         except ImageError as error:
-            report.problem(f"{annotations}, line {line}", f"image {image_id}: {error}")
+            report.problem(f"{annotations}, line {found.lines[position]}", f"image {image_id.decode()}: {error}")
             continue
-        step = len(_SIDES) + len(_FLAGS) + 1
-        rows = [numbers[i : i + step] for i in range(0, len(numbers), step)]
-        if empty := sum(row[0] == row[2] or row[1] == row[3] for row in rows):
+        chosen = by_image[ends[position - 1] if position else 0 : end]
+        sides = all_sides[chosen]
+        has_area = (sides[:, 0] != sides[:, 2]) & (sides[:, 1] != sides[:, 3])
+        if empty := int((~has_area).sum()):
             report.dropped["zero size"] += empty
-            rows = [row for row in rows if row[0] != row[2] and row[1] != row[3]]
-        if not rows:
+            chosen, sides = chosen[has_area], sides[has_area]
+        if not len(chosen):
             report.skipped["with boxes of zero size only"] += 1
             continue
         yield AnnotatedImage(
             source.relative_to(folder).as_posix(),
             width,
             height,
-            [[row[0] * width, row[1] * height, row[2] * width, row[3] * height] for row in rows],
-            tuple(classes[int(row[-1])] for row in rows),
+            sides * [width, height, width, height],
+            tuple(classes[found.label[box]] for box in chosen),
             source,
-            {flag: [row[len(_SIDES) + i] for row in rows] for i, flag in enumerate(_FLAGS)},
+            dict(zip(FLAGS, all_flags[chosen].T, strict=True)),
         )
 
 
-def _finder(folder: Path):
+def _empty_images(
+    empty: Mapping[bytes, int], find: _Find, folder: Path, labels: str, report: Report
+) -> Iterator[AnnotatedImage]:
+    for image_id, line in empty.items():
+        try:
+            source = find(image_id.decode())
+            width, height = upright_size(source)
+        except ImageError as error:
+            report.problem(f"{labels}, line {line}", f"image {image_id.decode()}: {error}")
+            continue
+        name = source.relative_to(folder).as_posix()
+        yield AnnotatedImage(name, width, height, [], (), source, {flag: [] for flag in FLAGS})
+
+
+def _finder(folder: Path) -> _Find:
     """A function from ImageID to the image's path. The folders below are only searched when they are needed."""
     below: dict[str, str] = {}
     searched = False
@@ -244,5 +243,5 @@ def _cells(image: AnnotatedImage) -> Iterator[list]:
             name,
             1,
             *(f"{value:.9g}" for value in (xmin, xmax, ymin, ymax)),
-            *(int(flags.get(flag, unknown)[i]) for flag in _FLAGS),
+            *(int(flags.get(flag, unknown)[i]) for flag in FLAGS),
         ]
