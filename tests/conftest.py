@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.loopback_server import LoopbackServer
+
 pytest_plugins = ["tests.demo_checkout"]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -59,3 +61,10 @@ def tiny_model(tmp_path_factory) -> Path:
     (folder / "model.tflite").write_bytes(converter.convert())
     (folder / "model.json").write_text(json.dumps(MODEL_JSON))
     return folder
+
+
+@pytest.fixture
+def server():
+    running = LoopbackServer()
+    yield running
+    running.close()

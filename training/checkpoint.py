@@ -35,10 +35,10 @@ from tqdm import tqdm
 
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, UserError, run_command
 from tools import sample_set
+from tools.download import download
 from tools.files import only_writer, write_whole
 from tools.report import Report
 from training.archive import extract
-from training.download import download
 
 # TensorFlow takes seconds to import and is not needed when there is nothing to do, or nothing to be had: it is imported
 # in the functions that use it.

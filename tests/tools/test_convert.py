@@ -237,7 +237,7 @@ def test_full_disk(wider, tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(UserError, match="No space left on device; what .*out held"):
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"No space left on device; what .*out held"):
         patch.setattr(shard_maker.os, "fsync", full)
         convert.main(arguments(wider, output, "--shards", "2"))
     assert files(output) == before

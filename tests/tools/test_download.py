@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from detect_faces.errors import UserError
-from training import download as module
-from training.download import download
+from tools import download as module
+from tools.download import FetchError, download, fetch, size
 
 DATA = np.random.default_rng(0).bytes(700_001)
 HALF = len(DATA) // 2
@@ -116,3 +116,37 @@ def test_something_else_than_http(part):
 def test_addresses_that_are_none(part, address):
     with pytest.raises(UserError, match="^" + address):
         download(address, part)
+
+
+def test_a_busy_server_is_asked_again(server, url, part):
+    server.troubles["/a.tar.gz"] = [503, "half", 429, "half"]
+    waits = []
+    download(url, part, attempts=3, wait=waits.append)
+    assert part.read_bytes() == DATA
+    assert len(waits) == 4 and all(0 < pause <= 1 for pause in waits)
+    assert server.asked[2].startswith("bytes=350000-")  # what has arrived is not fetched again
+
+
+def test_retry_after_is_waited_for_within_reason(server, url):
+    server.headers["Retry-After"] = "7"
+    server.troubles["/a.tar.gz"] = [503]
+    waits = []
+    assert fetch(url, 1 << 20, wait=waits.append) == DATA
+    assert waits == [7.0]
+    server.headers["Retry-After"] = "7000"
+    server.troubles["/a.tar.gz"] = [503]
+    with pytest.raises(FetchError, match=r"503 .* and asks to wait 7,000 s"):
+        fetch(url, 1 << 20, wait=waits.append)
+
+
+def test_fetch_takes_only_what_is_right(server, url):
+    with pytest.raises(FetchError, match="more than 1,000 bytes"):
+        fetch(url, 1000)
+    with pytest.raises(FetchError, match="404"):
+        fetch(f"{server.url}/none", 1000)
+    waits, verdicts = [], ["torn", "torn", ""]
+    assert fetch(url, 1 << 20, fault=lambda data: verdicts.pop(0), wait=waits.append) == DATA
+    assert len(waits) == 2
+    with pytest.raises(FetchError, match="always wrong"):
+        fetch(url, 1 << 20, fault=lambda data: "always wrong", attempts=2, wait=waits.append)
+    assert size(url) == len(DATA)
