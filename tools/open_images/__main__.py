@@ -42,9 +42,9 @@ class _Choice:
     classes: Path
     boxes: Path
     labels: Path | None
+    images: Path
     positives: list[str]
     negatives: list[str]
-    licences: dict[str, dict[str, str]]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,7 +69,9 @@ def main(arguments: list[str] | None = None) -> int:
             counts = _write(options, choice, fetched)
     except OSError as error:
         place = error.filename or options.output
-        raise UserError(f"{place}: {error.strerror}; what has arrived is kept, the same command goes on") from error
+        raise UserError(
+            f"{place}: {error.strerror}; what has arrived is kept, the same command goes on from there"
+        ) from error
     _tell(options, choice, counts)
     if options.json:
         print(json.dumps(counts | {"problems": report.problems, "output": str(options.output)}))
@@ -94,20 +96,12 @@ def _choose(options: argparse.Namespace, report: Report) -> _Choice:
     for name, number, found in [("--limit", options.limit, positives), ("--negatives", options.negatives, negatives)]:
         if number is not None and len(found) < number:
             print(f"{name} {number:,}: the {options.split} split has only {len(found):,}", file=sys.stderr)
-    licences = selection.metadata(images, options.split, {*positives, *negatives})
+    licensed = selection.with_licence(images, {*positives, *negatives})
     for image_id in positives + negatives:
-        if image_id not in licences:
+        if image_id not in licensed:
             report.problem(str(images), f"has no licence of image {image_id}; it is left out")
-    return _Choice(
-        label,
-        display_name,
-        classes,
-        boxes,
-        labels,
-        [image_id for image_id in positives if image_id in licences],
-        [image_id for image_id in negatives if image_id in licences],
-        licences,
-    )
+    positives, negatives = ([image_id for image_id in ids if image_id in licensed] for ids in (positives, negatives))
+    return _Choice(label, display_name, classes, boxes, labels, images, positives, negatives)
 
 
 def _write(options: argparse.Namespace, choice: _Choice, fetched: Fetched) -> dict:
@@ -124,8 +118,7 @@ def _write(options: argparse.Namespace, choice: _Choice, fetched: Fetched) -> di
         selection.write_labels(choice.labels, choice.label, negatives, _labels_csv(options))
     else:
         _labels_csv(options).unlink(missing_ok=True)  # of an earlier run: it would name other images
-    kept = [choice.licences[image_id] for image_id in positives + negatives]
-    selection.write_licences(kept, options.split, output / "licences.csv")
+    selection.write_licences(choice.images, options.split, {*positives, *negatives}, output / "licences.csv")
     return {
         "split": options.split,
         "class": choice.display_name,
@@ -149,9 +142,7 @@ def _tell(options: argparse.Namespace, choice: _Choice, counts: dict) -> None:
         f"{counts['negatives']:,} without any",
         f"{counts['fetched']:,} fetched ({counts['bytes'] / 1e6:,.0f} MB), {counts['already_there']:,} there before",
         f"{counts['failed']:,} could not be had, see above" if counts["failed"] else "",
-        f"{turned:,} had an EXIF orientation, which is taken out: the boxes are of the image without it"
-        if turned
-        else "",
+        f"{turned:,} had an EXIF orientation; it is taken out, as the boxes don't know of it" if turned else "",
         "next:",
         f"    {shlex.join(_next_command(options, choice, counts))}",
     ]

@@ -9,11 +9,12 @@ import csv
 import difflib
 import hashlib
 import heapq
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from detect_faces.errors import UserError
 from tools.files import whole_file
+from tools.open_images.sources import SPLITS
 from tools.open_images.table import Table, boxes_table, check_id, labels_table, verified
 from tools.report import Report
 
@@ -69,25 +70,9 @@ def sample(ids: Collection[str], number: int | None) -> list[str]:
     return heapq.nsmallest(len(ids) if number is None else number, ids, key=_hash)
 
 
-def metadata(images: Path, split: str, ids: Collection[str]) -> dict[str, dict[str, str]]:
-    """{ImageID: {column: value}} of LICENCE_COLUMNS, for those of `ids` that the metadata have. Raises UserError."""
-    found = {}
-    try:
-        with open(images, encoding="utf-8-sig", errors="replace", newline="") as file:
-            reader = csv.reader(file)
-            header = next(reader, [])
-            if missing := [column for column in ("ImageID", "License", "Author") if column not in header]:
-                raise UserError(f"{images}, line 1: no column {', '.join(missing)}: not the images CSV of Open Images")
-            at = header.index("ImageID")
-            for row in reader:
-                if len(row) > at and row[at] in ids:
-                    values = dict(zip(header, row, strict=False))
-                    found[row[at]] = {column: values.get(column, "") for column in LICENCE_COLUMNS} | {"Subset": split}
-    except OSError as error:
-        raise UserError(f"{images}: {error.strerror}") from error
-    except csv.Error as error:
-        raise UserError(f"{images}: not a CSV file ({error})") from error
-    return found
+def with_licence(images: Path, ids: Collection[str]) -> set[str]:
+    """Those of `ids` that the metadata have. Raises UserError."""
+    return {row["ImageID"] for row in _metadata(images, ids)}
 
 
 def write_boxes(boxes: Path, label: str, ids: Collection[str], output: Path) -> int:
@@ -100,20 +85,35 @@ def write_labels(labels: Path, label: str, ids: Collection[str], output: Path) -
     return _write_lines(labels_table(labels), label, ids, output)
 
 
-def write_licences(rows: Iterable[dict[str, str]], subset: str, output: Path) -> None:
-    """Writes a line of LICENCE_COLUMNS for each image, ordered; the lines of other subsets that are there stay."""
-    rows = [*rows, *(row for row in _licences(output) if row["Subset"] != subset)]
-    with whole_file(output, encoding="utf-8", newline="") as file:
+def write_licences(images: Path, split: str, ids: Collection[str], output: Path) -> None:
+    """Writes LICENCE_COLUMNS of the images `ids`, from the metadata of `split`; lines of other splits there are kept."""
+    with whole_file(output, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, LICENCE_COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(sorted(rows, key=lambda row: (row["Subset"], row["ImageID"])))
+        for subset in SPLITS:
+            if subset == split:
+                writer.writerows(row | {"Subset": split} for row in _metadata(images, ids))
+            elif output.is_file():
+                writer.writerows(row for row in _metadata(output) if row["Subset"] == subset)
 
 
-def _licences(path: Path) -> Iterator[dict[str, str]]:
-    if path.is_file():
-        with open(path, encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                yield {column: row.get(column) or "" for column in LICENCE_COLUMNS}
+def _metadata(path: Path, ids: Collection[str] | None = None) -> Iterator[dict[str, str]]:
+    """{column: value} of LICENCE_COLUMNS for each image, or each of `ids`, in the file's order. Raises UserError."""
+    try:
+        with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+            reader = csv.reader(file)
+            header = next(reader, [])
+            if missing := [column for column in ("ImageID", "License", "Author") if column not in header]:
+                raise UserError(f"{path}, line 1: no column {', '.join(missing)}: not the images CSV of Open Images")
+            at = header.index("ImageID")
+            for row in reader:
+                if len(row) > at and (ids is None or row[at] in ids):
+                    values = dict(zip(header, row, strict=False))
+                    yield {column: values.get(column, "") for column in LICENCE_COLUMNS}
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except csv.Error as error:
+        raise UserError(f"{path}: not a CSV file ({error})") from error
 
 
 def _write_lines(table: Table, label: str, ids: Collection[str], output: Path) -> int:

@@ -112,7 +112,9 @@ def official_file(
             part.unlink()
         raise UserError(f"{error}; --annotations-url takes a mirror or a folder") from error
     except OSError as error:
-        raise UserError(f"{part}: {error.strerror}; what has arrived is kept, the same command goes on") from error
+        raise UserError(
+            f"{part}: {error.strerror}; what has arrived is kept, the same command goes on from there"
+        ) from error
     with open(part, "rb") as file:
         head = file.readline(200).strip()
     if b"," not in head or head.startswith((b"<", b"{")):
