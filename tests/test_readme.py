@@ -17,7 +17,7 @@ SHORTER = {
     "STEPS=2000": "STEPS=2 BATCH=4",
     "STEPS=300 BATCH=16": "STEPS=2 BATCH=4",
     "tensorboard --logdir runs --port 6006": "tensorboard --inspect --logdir runs",
-    "--output open-images": "--output open-images --base-url mirror --annotations-url mirror",
+    "--output data/open-images": "--output data/open-images --base-url mirror --annotations-url mirror",
 }
 
 
