@@ -28,6 +28,7 @@ from tools.files import whole_file
 from tools.formats import ImageStream
 from tools.images import SUFFIXES, ImageError, image_folder, path_inside, put_image, upright_size
 from tools.report import Report
+from tools.text_lines import numbered_lines
 
 ANNOTATIONS = "FDDB-fold-01-ellipseList.txt"  # what save calls it
 KEEPS = ()
@@ -102,22 +103,9 @@ def _fold_files(path: Path) -> list[Path]:
     raise UserError(f"{path}: no {_FOLDS} in this folder")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, with their numbers."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if text := line.strip():
-                    yield number, text
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give an FDDB ellipse list, or a folder of them") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not text, so not an FDDB ellipse list") from error
-
-
 def _entries(path: Path) -> Iterator[_Entry]:
     """The images of a file. Paths have no suffix to be known by: what is no face line and no count is one."""
-    lines = _lines(path)
+    lines = numbered_lines(path, "an FDDB ellipse list", "an FDDB ellipse list, or a folder of them")
     held = next(lines, None)
     while held:
         number, name = held

@@ -38,6 +38,7 @@ from tools.files import write_whole
 from tools.formats import ImageStream
 from tools.images import SUFFIXES, ImageError, image_folder, path_inside, put_image, upright_boxes
 from tools.report import Report
+from tools.text_lines import numbered_lines
 
 KEEPS = ("class", "ignore", "group_of", "difficult", "truncated", "occluded")  # ignore and group_of as difficult
 ANNOTATIONS = "annotations"  # what save calls its folder
@@ -75,7 +76,9 @@ def load(
         if not count:
             raise UserError(f"{annotations}: no .xml file in it or below, so not a folder of Pascal VOC annotations")
         return ImageStream(count, _load(annotations, _in_folder(annotations), folder, classes, report))
-    count = sum(1 for _ in _lines(annotations))
+    count = sum(
+        1 for _ in numbered_lines(annotations, "an image set", "a folder of XML files or the path of an image set")
+    )
     if not count:
         raise UserError(f"{annotations}: no name in it, so not an image set")
     top = annotations.parent / "../../Annotations"
@@ -127,22 +130,9 @@ def _in_folder(top: Path) -> Iterator[PurePosixPath]:
                 yield PurePosixPath(Path(parent, name).relative_to(top))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of an image set that are not blank, with their numbers."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if text := line.strip():
-                    yield number, text
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give a folder of XML files or the path of an image set") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not text, so not an image set") from error
-
-
 def _in_image_set(path: Path, top: Path, report: Report) -> Iterator[PurePosixPath]:
     """The XML files of an image set, relative to `top`."""
-    for number, text in _lines(path):
+    for number, text in numbered_lines(path, "an image set", "a folder of XML files or the path of an image set"):
         for stem in (text, re.sub(r"\s+(-1|0|1)$", "", text)):
             try:
                 found = os.path.isfile(path_inside(top, f"{stem}.xml"))

@@ -27,6 +27,7 @@ from tools.files import whole_file
 from tools.formats import ImageStream
 from tools.images import ImageError, image_folder, path_inside, put_image, upright_boxes
 from tools.report import Report
+from tools.text_lines import numbered_lines
 
 ANNOTATIONS = "labelv2.txt"  # what save calls it
 KEEPS = ("ignore", "group_of")  # both as ignore
@@ -40,7 +41,7 @@ def load(
     if "face" not in (classes or {"face": "face"}):
         raise UserError("RetinaFace labels have one class, face: give --class face=NAME or nothing")
     folder = image_folder(images)
-    count = sum(text.startswith("#") for _, text in _lines(annotations))
+    count = sum(text.startswith("#") for _, text in numbered_lines(annotations, "a RetinaFace label file"))
     if not count:
         raise UserError(f"{annotations}: no line `# path`, so not a RetinaFace label file (label.txt, labelv2.txt)")
     return ImageStream(count, _load(annotations, folder, classes, report))
@@ -64,23 +65,10 @@ def save(images: Iterable[AnnotatedImage], output: str | Path, report: Report) -
         report.need_images(output)
 
 
-def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, with their numbers."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if text := line.strip():
-                    yield number, text
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give the path of a RetinaFace label file") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not text, so not a RetinaFace label file") from error
-
-
 def _entries(path: str | Path, report: Report) -> Iterator[tuple[int, str, list[tuple[int, str]]]]:
     """What stands behind each #, with its line number, and the lines up to the next one."""
     entry = None
-    for number, text in _lines(path):
+    for number, text in numbered_lines(path, "a RetinaFace label file"):
         if text.startswith("#"):
             if entry:
                 yield entry

@@ -25,6 +25,7 @@ from tools.files import whole_file
 from tools.formats import ImageStream
 from tools.images import SUFFIXES, ImageError, image_folder, path_inside, put_image, upright_size
 from tools.report import Report
+from tools.text_lines import numbered_lines
 
 ANNOTATIONS = "wider_face_bbx_gt.txt"  # what save calls it
 _FLAGS = ("blur", "expression", "illumination", "invalid", "occlusion", "pose")
@@ -40,7 +41,7 @@ def load(
     if name is None:
         raise UserError("WIDER FACE has one class, face: give --class face=NAME or nothing")
     folder = image_folder(images)
-    count = sum(_is_path(text) for _, text in _lines(annotations))
+    count = sum(_is_path(text) for _, text in numbered_lines(annotations, "a WIDER FACE ground-truth file"))
     if not count:
         raise UserError(f"{annotations}: no image path in it, so not a WIDER FACE ground-truth file (..._bbx_gt.txt)")
     return ImageStream(count, _load(annotations, folder, name, report))
@@ -66,23 +67,10 @@ def _is_path(text: str) -> bool:
     return text.lower().endswith(SUFFIXES)
 
 
-def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, with their numbers."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if text := line.strip():
-                    yield number, text
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give the path of a WIDER FACE ground-truth file") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not text, so not a WIDER FACE ground-truth file") from error
-
-
 def _entries(path: str | Path, report: Report) -> Iterator[tuple[int, str, list[tuple[int, str]]]]:
     """Each image's path with its line number, and the lines up to the next path."""
     entry = None
-    for number, text in _lines(path):
+    for number, text in numbered_lines(path, "a WIDER FACE ground-truth file"):
         if _is_path(text):
             if entry:
                 yield entry

@@ -86,7 +86,7 @@ def write_labels(labels: Path, label: str, ids: Collection[str], output: Path) -
 
 
 def write_licences(images: Path, split: str, ids: Collection[str], output: Path) -> None:
-    """Writes LICENCE_COLUMNS of the images `ids`, from the metadata of `split`; lines of other splits there are kept."""
+    """Writes LICENCE_COLUMNS of the images `ids`, from the metadata of `split`; keeps the lines of other splits."""
     with whole_file(output, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, LICENCE_COLUMNS, lineterminator="\n")
         writer.writeheader()
