@@ -31,21 +31,21 @@ def thumbnail(source: Source, side: int, mode: str = "RGB") -> Image.Image:
         side: pixels.
         mode: "RGB" or "L" (grey).
     """
-    with images._opened(source) as image:
-        orientation = images._orientation(image)
+    with images.opened(source) as image:
+        orientation = images.orientation_of(image)
         size = _within(image.size, side)
         image.draft(mode, (2 * size[0], 2 * size[1]))
         image.load()
         if image.mode.startswith("I"):  # 16-bit grey
             image = Image.fromarray((np.asarray(image, np.uint32) >> 8).astype(np.uint8))
         image = image.convert(mode).resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
-        return image.transpose(images._TO_UPRIGHT[orientation]) if orientation != 1 else image
+        return image.transpose(images.TO_UPRIGHT[orientation]) if orientation != 1 else image
 
 
 def exif_orientation(source: Source) -> int:
     """The EXIF orientation, 1 to 8; 1 is upright. Raises ImageError."""
-    with images._opened(source) as image:
-        return images._orientation(image)
+    with images.opened(source) as image:
+        return images.orientation_of(image)
 
 
 def with_boxes(picture: Image.Image, image: AnnotatedImage, marked: Iterable[int] = ()) -> Image.Image:

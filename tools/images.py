@@ -31,7 +31,7 @@ _ORIENTATION = 0x0112  # EXIF tag
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _HEADER = 4096  # bytes that hold the header of most JPEGs
 _JPEG_TAIL = 1 << 20  # cameras append previews and padding behind the end marker
-_TO_UPRIGHT = {
+TO_UPRIGHT = {  # by EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -73,8 +73,8 @@ def upright_size(source: Source) -> tuple[int, int]:
     """(width, height) from the header, nothing decoded. Raises ImageError."""
     if isinstance(source, Path) and (size := _plain_size(source)):
         return size
-    with _opened(source) as image:
-        return _upright(image.size, _orientation(image))
+    with opened(source) as image:
+        return _upright(image.size, orientation_of(image))
 
 
 def upright_boxes(source: Path | bytes, annotated: tuple[int, int], xyxy: np.ndarray) -> tuple[int, int, np.ndarray]:
@@ -97,8 +97,8 @@ def upright_boxes(source: Path | bytes, annotated: tuple[int, int], xyxy: np.nda
     if isinstance(source, Path) and (stored := _plain_size(source)):
         orientation = 1
     else:
-        with _opened(source) as image:
-            stored, orientation = image.size, _orientation(image)
+        with opened(source) as image:
+            stored, orientation = image.size, orientation_of(image)
     xyxy, size = np.array(xyxy, np.float64).reshape(-1, 4), _upright(stored, orientation)
     if 0 in annotated or annotated == size:
         return *size, xyxy
@@ -120,8 +120,8 @@ def encode_for_record(source: Source, max_side: int | None = None) -> EncodedIma
     data = source if isinstance(source, bytes) else _read(source)
     if whole := _plain_whole(data, max_side):
         return whole
-    with _opened(data) as image:
-        orientation, size = _orientation(image), image.size
+    with opened(data) as image:
+        orientation, size = orientation_of(image), image.size
         if image.format == "PNG":
             _check_png(data)
         if reason := _must_change(image, data, orientation, max_side):
@@ -165,7 +165,7 @@ def put_image(image: AnnotatedImage, folder: Path) -> str:
 
 
 def _suffix(data: bytes) -> str:
-    with _opened(data) as image:
+    with opened(data) as image:
         return {"PNG": ".png", "WEBP": ".webp", "BMP": ".bmp"}.get(image.format, ".jpg")
 
 
@@ -177,7 +177,8 @@ def _read(source: Path | FilePart) -> bytes:
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[Image.Image]:
+def opened(source: Source) -> Iterator[Image.Image]:
+    """The image, its pixels not decoded yet. Raises ImageError, also for what goes wrong in the block."""
     if isinstance(source, Path) and not os.path.isfile(source):  # no OSError for a name that is too long
         raise ImageError("no such file")
     try:
@@ -216,14 +217,15 @@ def _plain_whole(data: bytes, max_side: int | None) -> EncodedImage | None:
     return EncodedImage(data, "jpeg", header.width, header.height, source_size=(header.width, header.height))
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none or none that can be read."""
     if image.format == "PNG" and "exif" not in image.info:
         return 1  # getexif would decode the whole image to look behind the pixels
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, struct.error):
         return 1  # damaged EXIF: the pixels may be fine
-    return value if value in _TO_UPRIGHT else 1
+    return value if value in TO_UPRIGHT else 1
 
 
 def _upright(size: tuple[int, int], orientation: int) -> tuple[int, int]:
@@ -263,7 +265,7 @@ def _check_png(data: bytes) -> None:
     if _PNG_END not in data:
         raise ImageError("truncated: the PNG has no end chunk")
     # Pillow's load does not look at the checksums of the pixel data, libpng does.
-    with _opened(data) as image:
+    with opened(data) as image:
         image.verify()
 
 
@@ -277,7 +279,7 @@ def _reencoded(image: Image.Image, orientation: int, max_side: int | None, reaso
     elif image.mode not in ("L", "RGB"):
         image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
     if orientation != 1:
-        image = image.transpose(_TO_UPRIGHT[orientation])
+        image = image.transpose(TO_UPRIGHT[orientation])
     if max_side and (scale := max_side / max(source_size)) < 1:
         size = tuple(max(1, round(side * scale)) for side in source_size)
         image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
