@@ -74,8 +74,9 @@ def mirror(demo: Path) -> None:
     folder = demo / "mirror"
     folder.mkdir()
     (folder / "validation").symlink_to(demo / "data/sample/images")
-    boxes = (demo / "data/sample/validation-annotations-bbox.csv").read_text()
-    names = {line.partition(",")[0] for line in boxes.splitlines()[1:]}
+    header, *rows = (demo / "data/sample/validation-annotations-bbox.csv").read_text().splitlines(keepends=True)
+    rows = [row for row in rows if (folder / "validation" / f"{row.partition(',')[0]}.jpg").exists()]
+    boxes, names = "".join([header, *rows]), {row.partition(",")[0] for row in rows}
     images = "ImageID,License,Author\n" + "".join(f"{name},MIT,somebody\n" for name in sorted(names))
     for name, text in {
         "oidv7-class-descriptions-boxable.csv": "LabelName,DisplayName\n/m/0dzct,Human face\n",
