@@ -23,8 +23,8 @@ from tqdm import tqdm
 from detect_faces.errors import EXIT_INTERRUPTED, EXIT_OK, UserError, run_command
 from tools import label_map, tfrecord_file
 from tools.files import only_writer
-from training import batch_norm, restore, run_folder
-from training.od_api import inputs, optimizer, pipeline, tf1_names
+from training import batch_norm, run_folder, start
+from training.od_api import inputs, optimizer, pipeline
 from training.od_api import model as detection_model
 
 LOG_EVERY = 10  # steps between points in TensorBoard
@@ -65,25 +65,13 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_OK
 
     # ---- The model and where it starts ----------------------------------------------------------------------------
-    start = None if tf.train.latest_checkpoint(str(run)) else options.checkpoint  # a run goes on from its own state
-    naming = tf1_names.naming(config) if start and not restore.is_object_based(start) else None
-    tf.keras.utils.set_random_seed(options.seed)
-    model = detection_model.build(config, training=True)
-    if naming:
-        planned = restore.plan(model.variables, start, naming)
-        restore.restore(planned, start)
-    elif start:
-        run_folder.restore_weights(start, model)
+    # a run goes on from its own state
+    continued = tf.train.latest_checkpoint(str(run)) is not None
+    model = start.build(config, options, seed=options.seed, continued=continued)
     run_folder.write_config(run, pipeline.text(config))
     only_one = ExitStack()  # until the process ends
     only_one.enter_context(only_writer(run))
     say(f"{images} images, {steps} steps of {batch_size}: {steps * batch_size / images:.1f} epochs; run folder {run}")
-    if naming:
-        say(planned)
-    elif start:
-        say(f"restored all {len(model.variables)} variables from {start}")
-    elif not options.checkpoint:
-        say("every variable starts from random values, as --checkpoint none asks")
 
     # ---- The state of training, and what an earlier start left of it ------------------------------------------------
     step = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -207,15 +195,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--pipeline", required=True, help="a name in pipelines/ or the path of a pipeline.config")
     parser.add_argument("--records", required=True, help="the training records: folder, file, glob or prefix@N")
     parser.add_argument("--label-map", type=Path, default=Path("data/label_map.pbtxt"))
-    parser.add_argument("--checkpoint", required=True, help="prefix to start from: the zoo's, a run's, or `none`")
+    start.add_options(parser)
     parser.add_argument("--run", required=True, type=Path, help="run folder, such as runs/demo")
     parser.add_argument("--steps", type=int, help="in place of the config's num_steps")
     parser.add_argument("--batch-size", type=int, help="in place of the config's batch_size")
     parser.add_argument("--save-every", type=int, default=100, help="steps between checkpoints (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the initial values and the augmentation (%(default)s)")
     options = parser.parse_args(argv)
-    if options.checkpoint == "none":
-        options.checkpoint = None
     for name in ("batch_size", "save_every"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} has to be 1 or more")
