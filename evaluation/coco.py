@@ -1,12 +1,12 @@
-"""COCO's metrics of one class, faces: average precision and recall, by pycocotools."""
+"""COCO's metrics of one class, faces: average precision and recall, by hotcoco.
 
-import contextlib
-import io
+hotcoco computes what pycocotools does, in a fiftieth of its time: a run validates many times.
+"""
+
 from collections.abc import Sequence
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from hotcoco import COCO, COCOeval
 
 from detect_faces import Detections
 from evaluation.matching import not_counted
@@ -32,21 +32,17 @@ def coco_metrics(
     Returns:
         AP (mean over IoU .50 to .95), AP50, AP75, AP and AR by COCO's sizes, AR. None where there is no such face.
     """
-    truth, found = _dataset(images), _dataset(images)
-    for image_id, (image, faces) in enumerate(zip(images, detections, strict=True), 1):
-        for box, crowd in zip(image.xyxy, not_counted(image), strict=True):
-            _add(truth, image_id, box, iscrowd=int(crowd))
-        for box, score in zip(faces.xyxy, faces.scores, strict=True):
-            _add(found, image_id, box, score=float(score))
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        evaluation = COCOeval(_indexed(truth), _indexed(found), "bbox")
-        evaluation.params.maxDets = [max_detections]
-        evaluation.evaluate()
-        evaluation.accumulate()
-    # COCOeval.summarize is not used: it looks up 100 detections whatever maxDets says.
+    if len(images) != len(detections):
+        raise ValueError(f"{len(images)} images but the detections of {len(detections)}")
+    true = _annotated(images)
+    evaluation = COCOeval(true, true.load_res(_results(detections)), "bbox")
+    evaluation.params.max_dets = [max_detections]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    # COCOeval.summarize is not used: it looks up 100 detections whatever max_dets says.
     precision = evaluation.eval["precision"][:, :, 0, :, 0]  # (IoU thresholds, recall thresholds, sizes)
     recall = evaluation.eval["recall"][:, 0, :, 0]  # (IoU thresholds, sizes)
-    at_50, at_75 = (int(np.abs(evaluation.params.iouThrs - iou).argmin()) for iou in (0.5, 0.75))
+    at_50, at_75 = (int(np.abs(np.array(evaluation.params.iou_thrs) - iou).argmin()) for iou in (0.5, 0.75))
     metrics = {
         "AP": _mean(precision[:, :, 0]),
         "AP50": _mean(precision[at_50, :, 0]),
@@ -58,37 +54,38 @@ def coco_metrics(
     return metrics
 
 
-def _dataset(images: Sequence[AnnotatedImage]) -> dict:
-    return {
-        "images": [{"id": image_id} for image_id in range(1, len(images) + 1)],
-        "categories": [{"id": 1, "name": "face"}],
-        "annotations": [],
-    }
-
-
-def _add(dataset: dict, image_id: int, box: np.ndarray, **more) -> None:
-    x_min, y_min, x_max, y_max = box.tolist()
-    width, height = x_max - x_min, y_max - y_min
-    dataset["annotations"].append(
-        {
-            "id": len(dataset["annotations"]) + 1,
-            "image_id": image_id,
-            "category_id": 1,
-            "bbox": [x_min, y_min, width, height],
-            "area": width * height,
-            "iscrowd": 0,
-        }
-        | more
+def _annotated(images: Sequence[AnnotatedImage]) -> COCO:
+    xywh = _xywh(np.concatenate([np.zeros((0, 4)), *(image.xyxy for image in images)]))
+    crowd = np.concatenate([np.zeros(0, bool), *(not_counted(image) for image in images)])
+    return COCO.from_arrays(
+        images=[
+            {"id": image_id, "width": image.width, "height": image.height} for image_id, image in enumerate(images, 1)
+        ],
+        categories=[{"id": 1, "name": "face"}],
+        image_ids=_image_ids(images),
+        category_ids=np.ones(len(xywh), np.int64),
+        boxes=xywh,
+        area=xywh[:, 2] * xywh[:, 3],
+        iscrowd=crowd.astype(np.int64),
     )
 
 
-def _indexed(dataset: dict) -> COCO:
-    coco = COCO()
-    coco.dataset = dataset
-    coco.createIndex()
-    return coco
+def _results(detections: Sequence[Detections]) -> np.ndarray:
+    """(M, 7) float64: image id, x, y, width, height, score, class id."""
+    xywh = _xywh(np.concatenate([np.zeros((0, 4)), *(faces.xyxy for faces in detections)]))
+    scores = np.concatenate([np.zeros(0), *(faces.scores for faces in detections)])
+    return np.column_stack([_image_ids(detections), xywh, scores, np.ones(len(xywh))])
+
+
+def _image_ids(items: Sequence[AnnotatedImage | Detections]) -> np.ndarray:
+    """The id of its image for each box of all images: 1, 1, 2, 4, ..."""
+    return np.repeat(np.arange(1, len(items) + 1), [len(boxes) for boxes in items])
+
+
+def _xywh(xyxy: np.ndarray) -> np.ndarray:
+    return np.column_stack([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]])
 
 
 def _mean(values: np.ndarray) -> float | None:
-    values = values[values > -1]  # pycocotools' mark for: no face of this size
+    values = values[values > -1]  # the mark for: no face of this size
     return float(values.mean()) if values.size else None

@@ -1,7 +1,12 @@
-"""COCO's metrics on cases whose figures can be told by hand."""
+"""COCO's metrics on cases whose figures can be told by hand, and against pycocotools on random ones."""
+
+import contextlib
+import io
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from detect_faces import Detections
 from evaluation.coco import coco_metrics
@@ -23,7 +28,7 @@ SMALL, MEDIUM, LARGE = [0, 0, 20, 20], [100, 100, 150, 150], [300, 300, 500, 500
 def test_perfect(capfd):
     metrics = coco_metrics([annotated([SMALL, MEDIUM, LARGE])], [found(SMALL, MEDIUM, LARGE)])
     assert metrics == pytest.approx(dict.fromkeys(metrics, 1.0))
-    assert capfd.readouterr() == ("", "")  # pycocotools talks a lot by itself
+    assert capfd.readouterr() == ("", "")  # as pycocotools doesn't
 
 
 def test_nothing_detected():
@@ -69,7 +74,7 @@ def test_crowds_are_not_cut():
 
 
 def test_ap50_is_the_area_under_our_curve():
-    """The curve of precision_recall, interpolated at 101 points of recall as COCO does, gives pycocotools' AP50."""
+    """The curve of precision_recall, interpolated at 101 points of recall as COCO does, is COCO's AP50."""
     rng = np.random.default_rng(3)
     images, detections = [], []
     for _ in range(30):
@@ -83,3 +88,98 @@ def test_ap50_is_the_area_under_our_curve():
     area = np.append(best_from_here, 0)[at].mean()
     assert 0.1 < area < 0.9
     assert coco_metrics(images, detections)["AP50"] == pytest.approx(area, abs=1e-9)
+
+
+# ---- pycocotools as the oracle ---------------------------------------------------------------------------------------
+
+
+def by_pycocotools(images, detections, max_detections) -> dict[str, float | None]:
+    """The same figures, from COCO's own code."""
+    true, found = (
+        {"images": [{"id": i} for i in range(1, len(images) + 1)], "categories": [{"id": 1}], "annotations": []}
+        for _ in range(2)
+    )
+
+    def add(dataset, image_id, box, **more):
+        x_min, y_min, x_max, y_max = np.asarray(box, np.float64).tolist()
+        bbox = [x_min, y_min, x_max - x_min, y_max - y_min]
+        more |= {"id": len(dataset["annotations"]) + 1, "image_id": image_id, "category_id": 1}
+        dataset["annotations"].append({"bbox": bbox, "area": bbox[2] * bbox[3], "iscrowd": 0} | more)
+
+    for image_id, (image, faces) in enumerate(zip(images, detections, strict=True), 1):
+        ignored = image.ignore | (image.flags.get("group_of", np.zeros(len(image))) == 1)
+        for box, crowd in zip(image.xyxy, ignored, strict=True):
+            add(true, image_id, box, iscrowd=int(crowd))
+        for box, score in zip(faces.xyxy, faces.scores, strict=True):
+            add(found, image_id, box, score=float(score))
+    with contextlib.redirect_stdout(io.StringIO()):
+        sets = []
+        for dataset in (true, found):
+            coco = COCO()
+            coco.dataset = dataset
+            coco.createIndex()
+            sets.append(coco)
+        evaluation = COCOeval(*sets, "bbox")
+        evaluation.params.maxDets = [max_detections]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    precision, recall = evaluation.eval["precision"][:, :, 0, :, 0], evaluation.eval["recall"][:, 0, :, 0]
+
+    def mean(values):
+        return float(values[values > -1].mean()) if (values > -1).any() else None
+
+    sizes = {"": 0, "_small": 1, "_medium": 2, "_large": 3}
+    figures = {f"AP{name}": mean(precision[..., i]) for name, i in sizes.items()}
+    figures |= {"AP50": mean(precision[0, :, 0]), "AP75": mean(precision[5, :, 0])}
+    return figures | {f"AR{name}": mean(recall[:, i]) for name, i in sizes.items()}
+
+
+def random_set(seed: int, count: int, most: int, decimals: int):
+    """Images of 0 to `most` boxes with good, worse and stray detections; scores of few decimals are often equal."""
+    draw = np.random.default_rng(seed)
+    images, detections = [], []
+    for _ in range(count):
+        n = int(draw.choice([0, 1, 3, most]))
+        corner, size = draw.uniform(0, 900, (n, 2)), np.exp(draw.uniform(1, 5, (n, 2)))
+        if draw.random() < 0.3:
+            corner, size = np.rint(corner), np.rint(size)  # equal IoU
+        boxes = np.hstack([corner, corner + size])
+        flags = {"ignore": draw.random(n) < 0.2, "group_of": draw.choice([-1, 0, 1], n, p=[0.1, 0.8, 0.1])}
+        images.append(annotated(boxes, **flags))
+        m = int(draw.choice([0, 2, 3 * most]))
+        corner, size = draw.uniform(0, 900, (m, 2)), np.exp(draw.uniform(1, 5, (m, 2)))
+        moved = np.hstack([corner, corner + size])
+        if n:
+            near = draw.random(m) < 0.7
+            moved[near] = boxes[draw.integers(0, n, near.sum())] + draw.choice([0, 1, 4]) * draw.normal(
+                size=(near.sum(), 4)
+            )
+            moved[:, 2:] = np.maximum(moved[:, 2:], moved[:, :2])
+        detections.append(Detections(moved, np.round(draw.random(m), decimals)))
+    return images, detections
+
+
+@pytest.mark.parametrize("max_detections", [100, 1000])
+@pytest.mark.parametrize("most, decimals", [(5, 6), (5, 1), (40, 2), (150, 3)])
+@pytest.mark.parametrize("count", [1, 12])
+def test_as_pycocotools(count, most, decimals, max_detections):
+    figures = {}
+    for seed in range(3):
+        images, detections = random_set(seed, count, most, decimals)
+        metrics = coco_metrics(images, detections, max_detections)
+        expected = by_pycocotools(images, detections, max_detections)
+        assert metrics == pytest.approx(expected, abs=1e-6), seed
+        figures |= {name: value for name, value in metrics.items() if value}
+    assert count == 1 or figures["AP"] > 0.001  # there was something to compare
+
+
+@pytest.mark.parametrize("detections", [[], [Detections.empty()] * 3], ids=["no images", "no detections"])
+def test_as_pycocotools_without_anything(detections):
+    images = [annotated([SMALL, LARGE], ignore=[0, 1]), annotated([]), annotated([MEDIUM], group_of=[1])]
+    images = images[: len(detections)]
+    assert coco_metrics(images, detections) == by_pycocotools(images, detections, 1000)
+
+
+def test_images_without_their_detections_are_a_mistake():
+    with pytest.raises(ValueError, match="2 images but the detections of 1"):
+        coco_metrics([annotated([SMALL])] * 2, [found(SMALL)])
