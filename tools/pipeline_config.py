@@ -16,6 +16,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from detect_faces.errors import UserError
+from tools import text_proto
 
 PIPELINES = Path(__file__).parents[1] / "pipelines"
 
@@ -25,6 +26,7 @@ _FILE = text_format.Parse(
     name: "pipeline.proto" package: "object_detection.protos"
     message_type {
       name: "TrainEvalPipelineConfig"
+      extension_range { start: 1000 end: 536870912 }
       field { name: "model" number: 1 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: "DetectionModel" }
     }
     message_type {
@@ -338,10 +340,10 @@ def read(pipeline: str | Path) -> Pipeline:
         raise UserError(f"{path}: {error.strerror}; give the path of a pipeline.config") from error
     config = message_class("TrainEvalPipelineConfig")()
     try:
-        text_format.Parse(text, config, allow_unknown_field=True)
+        text_format.Parse(text, config, allow_unknown_field=True, allow_unknown_extension=True)
         lines = dict(reversed(list(_messages(text, config.DESCRIPTOR))))
     except text_format.ParseError as error:
-        reason = re.sub(r"^\d+:\d+ : ", "", str(error)).replace("\n", " ")
+        reason = re.sub(r"^\d+(:\d+)? : ", "", str(error)).replace("\n", " ")
         raise UserError(f"{path}, line {error.GetLine()}: not a pipeline.config ({reason})") from error
     architecture = config.model.WhichOneof("model")
     if architecture is None:
@@ -381,27 +383,12 @@ def _find(pipeline: str | Path) -> Path:
 
 def _messages(text: str, descriptor: Descriptor) -> Iterator[tuple[tuple[str, ...], int]]:
     """The names that lead to each message of a well-formed text, and its line. Raises ParseError for unknown fields."""
-    tokens = text_format.Tokenizer(text.split("\n"))
-    open_messages: list[tuple[tuple[str, ...], Descriptor | None]] = [((), descriptor)]
-    fields = [""]  # of each open message the field that was named last
-    while not tokens.AtEnd():
-        token, here = tokens.token, tokens.ParseError("")
-        tokens.NextToken()
-        names, message = open_messages[-1]
-        if token in ("{", "<"):
-            known = message.fields_by_name.get(fields[-1]) if message else None
-            names = (*names, fields[-1])
-            open_messages.append((names, known.message_type if known else None))
-            fields.append("")
-            yield names, here.GetLine()
-        elif token in ("}", ">"):
-            open_messages.pop()
-            fields.pop()
-        elif tokens.token in (":", "{", "<") and token != ":":
-            fields[-1] = token
-            if message and message.name not in _PARTIAL and token not in message.fields_by_name:
-                reason = f"{message.name} has no field {token!r}; it has {', '.join(message.fields_by_name)}"
-                raise text_format.ParseError(reason, here.GetLine())
+    for place in text_proto.places(text, descriptor):
+        if place.field is None and place.parent and place.parent.name not in _PARTIAL:
+            reason = text_proto.unknown_field(place.parent, place.names[-1])
+            raise text_format.ParseError(reason, place.line)
+        if place.holds_message:
+            yield place.names, place.line
 
 
 def _chosen(path: Path, architecture: str, message: Message) -> Message:

@@ -9,12 +9,16 @@ import tensorflow as tf
 from detect_faces.errors import UserError
 from tools.files import write_whole
 from training import restore
+from training.od_api import pipeline, trainer_settings
 
 CONFIG = "pipeline.config"
 WEIGHTS = "weights"
 
-# Lines of the config that a run may be continued with other values of: how long it goes on, on how many images.
-_MAY_CHANGE = re.compile(r"\s*(num_steps|total_steps|warmup_steps|shuffle_buffer_size): ")
+# Lines of the config that a run may be continued with other values of: how long it goes on, on how many images, how
+# often it is looked at and by which figure.
+_MAY_CHANGE = re.compile(
+    r"\s*(num_steps|total_steps|warmup_steps|shuffle_buffer_size|evaluate_every|patience|metric|save_every): "
+)
 
 
 def check_config(folder: Path, config_text: str) -> None:
@@ -23,16 +27,19 @@ def check_config(folder: Path, config_text: str) -> None:
     # A start that failed before its first checkpoint (a wrong path, say) leaves nothing that its config matters for.
     begun = any(tf.train.latest_checkpoint(str(place)) for place in (folder, folder / WEIGHTS))
     if begun and path.is_file():
-        before, now = (
-            [line for line in text.splitlines() if not _MAY_CHANGE.match(line)]
-            for text in (path.read_text(encoding="utf-8"), config_text)
-        )
+        before, now = (_binding_lines(text, path) for text in (pipeline.read(path), config_text))
         changed = [line for line in difflib.ndiff(before, now) if line[:2] in ("- ", "+ ")]
         if changed:
             difference = " / ".join(" ".join(line.split()) for line in changed[:2])
             raise UserError(
                 f"{path}: the run was started with another config ({difference}); give another RUN= or delete {folder}"
             )
+
+
+def _binding_lines(config_text: str, path: Path) -> list[str]:
+    """The lines of a config that a run cannot go on without. A default of the trainer counts as what it stands for."""
+    config = trainer_settings.spelled_out(pipeline.parse(config_text, path))
+    return [line for line in pipeline.text(config).splitlines() if not _MAY_CHANGE.match(line)]
 
 
 def write_config(folder: Path, config_text: str) -> None:

@@ -31,19 +31,19 @@ def test_an_unknown_pipeline_gets_the_known_ones(name):
 @pytest.mark.parametrize(
     "text, where",
     [
-        ("model {\n  ssd {\n    num_clases: 1\n  }\n}\n", 'line 3, column 5: .*"num_clases"'),
+        ("model {\n  ssd {\n    num_clases: 1\n  }\n}\n", "line 3, column 5: .*num_clases.*did you mean num_classes"),
         ("model {\n  ssd {\n    num_classes: one\n", "line 3, column 18: .*one"),
         ("model {\n", 'line 1, column 7: Expected "}"'),
         ("", "needs a model and an optimizer"),
         ("model { ssd { num_classes: 1 } }", "needs a model and an optimizer"),
         ("\n\nmodel { ssd {} faster_rcnn {} }", "line 3"),
-        (b"model {\n\xff\xfe}", "decode|UTF-8"),
+        (b"model {\n\xff\xfe}", "UTF-8"),
     ],
 )
 def test_an_error_in_the_file_is_placed(tmp_path, text, where):
     path = tmp_path / "broken.config"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(UserError, match=f"broken.config: .*({where})") as caught:
+    with pytest.raises(UserError, match=f"broken.config.*({where})") as caught:
         pipeline.load(path)
     assert "\n" not in str(caught.value)
 

@@ -46,7 +46,7 @@ def test_a_new_folder_gets_the_config(tmp_path):
         (("", ""), None),
         (("300", "600"), None),  # how long it goes on
         (("24", "8"), "- batch_size: 24 / \\+ batch_size: 8"),
-        (("}\n", "  seed: 1\n}\n"), "\\+ seed: 1"),
+        (("}\n", "  use_bfloat16: true\n}\n"), "\\+ use_bfloat16: true"),
     ],
 )
 def test_a_run_goes_on_with_its_own_config_only(tmp_path, change, refused):

@@ -1,37 +1,64 @@
 """pipeline.config files: found, read, completed for a run, and written down again."""
 
-import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from google.protobuf import text_format
 from object_detection.protos.pipeline_pb2 import TrainEvalPipelineConfig
 
 from detect_faces.errors import UserError
+from tools import text_proto
+from training.od_api import overrides as field_overrides
 
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 
 
-def load(pipeline: str | Path) -> TrainEvalPipelineConfig:
+def load(pipeline: str | Path, overrides: Iterable[str] = ()) -> TrainEvalPipelineConfig:
     """Reads a config by its path, or by its name in pipelines/ (with or without .config).
 
+    Args:
+        pipeline: path or name.
+        overrides: FIELD=VALUE texts of --set, as training.od_api.overrides says.
+
     Raises:
-        UserError: there is no such pipeline, the file has an error (the message says in which line), or it names no
-            model or no optimizer.
+        UserError: there is no such pipeline, the file has an error (the message says in which line), an override has,
+            or the config names no model or no optimizer.
     """
+    path = find(pipeline)
+    config = field_overrides.apply(parse(read(path), path), overrides)
+    if meta_architecture(config) is None or config.train_config.optimizer.WhichOneof("optimizer") is None:
+        raise UserError(f"{path}: a pipeline.config needs a model and an optimizer; those in pipelines/ show how")
+    return config
+
+
+def find(pipeline: str | Path) -> Path:
+    """The file of a config, by its path or its name in pipelines/. Raises UserError where there is none."""
     path = Path(pipeline)
     if not path.is_file():
         path = PIPELINES / f"{str(pipeline).removesuffix('.config')}.config"
     if not path.is_file():
         known = ", ".join(sorted(config.stem for config in PIPELINES.glob("*.config")))
         raise UserError(f"{pipeline}: no such pipeline; give the path of a pipeline.config or one of: {known}")
+    return path
+
+
+def read(path: Path) -> str:
+    """The text of a config. Raises UserError where the file holds none."""
     try:
-        config = text_format.Parse(path.read_text(encoding="utf-8"), TrainEvalPipelineConfig())
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        where = re.sub(r"^(\d+):(\d+) : ", r"line \1, column \2: ", str(error))
-        raise UserError(f"{path}: {where}") from error
-    if meta_architecture(config) is None or config.train_config.optimizer.WhichOneof("optimizer") is None:
-        raise UserError(f"{path}: a pipeline.config needs a model and an optimizer; those in pipelines/ show how")
-    return config
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text, so not a pipeline.config ({error.reason})") from error
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give the path of a pipeline.config") from error
+
+
+def parse(text: str, path: Path) -> TrainEvalPipelineConfig:
+    """The config in a text; `path` is where it comes from. Raises UserError with line and column of what is wrong."""
+    try:
+        return text_proto.parse(text, TrainEvalPipelineConfig())
+    except text_proto.TextError as error:
+        where = f", line {error.line}, column {error.column}" if error.line else ""
+        raise UserError(f"{path}{where}: {error.reason}") from error
 
 
 def complete(
