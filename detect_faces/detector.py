@@ -11,6 +11,7 @@ from detect_faces.errors import UserError
 from detect_faces.model import Model, load_model
 from detect_faces.nms import non_max_suppression
 from detect_faces.preprocessing import network_input
+from detect_faces.tflite_file import gate
 
 SIGNATURE = "detect"
 
@@ -31,10 +32,11 @@ class FaceDetector:
             threads: for the network; by default as many as this process may use CPUs, but no more than 4.
 
         Raises:
-            UserError: the model is missing, damaged, or of another kind.
+            UserError: the model is missing, damaged, of another kind, or with operations that the gate refuses.
         """
         self.model: Model = load_model(model_path)
         self.threads = threads or min(4, len(os.sched_getaffinity(0)))
+        gate(self.model.tflite)
         try:
             # By path, so that LiteRT maps the file into memory instead of reading it.
             interpreter = Interpreter(model_path=str(self.model.tflite), num_threads=self.threads)

@@ -1,12 +1,15 @@
-"""Frozen graphs: read whole, gated, and run."""
+"""Frozen graphs: read whole, and gated before TensorFlow sees them."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
+from tensorflow.core.framework import attr_value_pb2
+from tensorflow.python.framework import op_def_registry
 
 from detect_faces.errors import UserError
-from detect_faces.model_gate import TENSORFLOW_OPS, refuse_other_ops
+from detect_faces.model_gate import TENSORFLOW_OPS, refuse, refuse_other_ops, shown
 
 
 def read(path: str | Path, *, trust: bool = False) -> tf.compat.v1.GraphDef:
@@ -32,17 +35,65 @@ def read(path: str | Path, *, trust: bool = False) -> tf.compat.v1.GraphDef:
     for node in graph_def.node:
         for source in node.input:
             if node_name(source) not in names:
-                raise UserError(f"{path}: not a whole graph: {node.name} reads {source}, which is not there")
+                raise UserError(
+                    f"{path}: not a whole graph: {shown(node.name)} reads {shown(source)}, which is not there"
+                )
     if not trust:
         gate(graph_def, path)
     return graph_def
 
 
 def gate(graph_def: tf.compat.v1.GraphDef, path: object) -> None:
-    """Raises UserError where a graph, or a function of it, does what the gate does not let through."""
+    """Raises UserError where a graph, or any function of it, does what the gate does not let through.
+
+    To be called before `tf.import_graph_def`: that alone runs operations whose inputs are constants.
+    """
+    check_functions(graph_def, path)
     functions = {function.signature.name for function in graph_def.library.function}
-    nodes = [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]
-    refuse_other_ops(path, ((node.op, node.name) for node in nodes if node.op not in functions), TENSORFLOW_OPS)
+    nodes = [(node, node.name) for node in graph_def.node]
+    for function in graph_def.library.function:
+        nodes += [(node, f"{function.signature.name}/{node.name}") for node in function.node_def]
+    refuse_other_ops(path, ((node.op, name) for node, name in nodes if node.op not in functions), TENSORFLOW_OPS)
+
+
+def check_functions(graph_def: tf.compat.v1.GraphDef, path: object) -> None:
+    """Raises UserError where a function of the library could be taken for something that the gate has not looked at.
+
+    Those are two functions of one name, a function with the name of an operation, and an attribute that names a
+    function which is not in the library: TensorFlow might find it elsewhere, among the operations for one.
+    """
+    functions = set()
+    for function in graph_def.library.function:
+        name = function.signature.name
+        if name in functions:
+            refuse(path, f"two functions are called {shown(name)}")
+        if name in TENSORFLOW_OPS or op_def_registry.get(name) is not None:
+            refuse(path, f"a function is called {shown(name)}, as an operation is")
+        functions.add(name)
+    for name in sorted(functions_named(graph_def) - functions):
+        refuse(path, f"it calls the function {shown(name)}, which it does not contain")
+
+
+def functions_named(graph_def: tf.compat.v1.GraphDef) -> set[str]:
+    """The functions that a graph refers to, in whatever place; calls by a node's operation are not among them."""
+    library = graph_def.library
+    named = {name for node in graph_def.node for name in called(node.attr.values())}
+    for function in library.function:
+        named.update(called(function.attr.values()))
+        named.update(name for arguments in function.arg_attr.values() for name in called(arguments.attr.values()))
+        named.update(name for node in function.node_def for name in called(node.attr.values()))
+    for gradient in library.gradient:
+        named |= {gradient.function_name, gradient.gradient_func}
+    return named | {gradient.gradient_func for gradient in library.registered_gradients}
+
+
+def called(attributes: Iterable[attr_value_pb2.AttrValue]) -> Iterator[str]:
+    """The names of functions in attributes, such as both branches of an If, and in these functions' own attributes."""
+    for attribute in attributes:
+        kind = attribute.WhichOneof("value")
+        for function in [attribute.func] if kind == "func" else attribute.list.func if kind == "list" else ():
+            yield function.name
+            yield from called(function.attr.values())
 
 
 def node_name(tensor: str) -> str:
