@@ -83,18 +83,44 @@ def read_records(path: str | Path, bad: Callable[[RecordError], None] | None = N
 
 def count_records(path: str | Path) -> int:
     """The number of records up to the end of the file or the first broken length; their data are not read."""
+    number = 0
+    try:
+        for _ in positions(path):
+            number += 1
+    except RecordError:
+        pass
+    return number
+
+
+def positions(path: str | Path) -> Iterator[tuple[int, int]]:
+    """Where the data of each record begin in a file, and their length in bytes; the data are not read.
+
+    Raises RecordError where a length is damaged or the file is torn.
+    """
     path, number = Path(path), 0
     try:
         with open(path, "rb") as file:
             size = path.stat().st_size
             while file.tell() < size:
-                file.seek(_read_length(file, path, number + 1, size) + _FOOTER.size, 1)
                 number += 1
-    except RecordError:
-        pass
+                length = _read_length(file, path, number, size)
+                yield file.tell(), length
+                file.seek(length + _FOOTER.size, 1)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
-    return number
+
+
+def read_at(path: str | Path, offset: int, length: int) -> bytes:
+    """The data of one record of `positions`. Raises UserError where the checksum does not fit."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            data, crc = file.read(length), file.read(_FOOTER.size)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    if len(crc) < _FOOTER.size or _masked_crc(data) != _FOOTER.unpack(crc)[0]:
+        raise UserError(f"{path}: the record at byte {offset} is damaged; run `make verify`, and make the file again")
+    return data
 
 
 def find_files(pattern: str | Path) -> list[Path]:

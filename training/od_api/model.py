@@ -81,6 +81,11 @@ def trained_batch_norm_layers(model: DetectionModel) -> list[tf.keras.layers.Lay
     return [layer for layer in batch_norm_layers(model) if layer._training is not False and layer.trainable]
 
 
+def set_batch_norm_training(layer: tf.keras.layers.Layer, training: bool) -> None:
+    """Whether a layer of `trained_batch_norm_layers` follows the learning phase, or keeps to inference in training."""
+    layer._training = None if training else False
+
+
 def raw_detections(model: DetectionModel, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """What a one-stage, one-class model says before non-maximum suppression.
 
