@@ -133,7 +133,10 @@ def expected(field: FieldDescriptor) -> str:
 
 def unknown_field(parent: Descriptor, name: str, more: Iterable[str] = ()) -> str:
     """The reason for refusing a field that a message type doesn't have; `more`: other names that it takes."""
-    return f"{parent.name} has no field {name!r}; {near(name, [*parent.fields_by_name, *more])}"
+    extensions = parent.file.pool.FindAllExtensions(parent) if parent.is_extendable else []
+    written = [f"did you mean [{each.full_name}]?" for each in extensions if each.name == name]
+    hint = written[0] if written else near(name, [*parent.fields_by_name, *more])
+    return f"{parent.name} has no field {name!r}; {hint}"
 
 
 def _explained(error: text_format.ParseError, text: str, descriptor: Descriptor) -> str:
@@ -179,7 +182,7 @@ def _fields(
         here = tokens.ParseError("")
         name, field, extension = _name(tokens, descriptor)
         tokens.TryConsume(":")
-        in_list = tokens.TryConsume("[")
+        in_list = (field is None or field.is_repeated) and tokens.TryConsume("[")
         more = not (in_list and tokens.TryConsume("]"))  # an empty list has nothing to say
         while more:
             path = f"{prefix}{name}[{counts[name]}]" if field and field.is_repeated else prefix + name

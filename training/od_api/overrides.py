@@ -56,7 +56,7 @@ def apply(pipeline: Message, overrides: Iterable[str]) -> Message:
         try:
             _apply(changed, override)
         except _Fault as fault:
-            raise UserError(f"--set {' '.join(override.split())}: {fault}") from fault
+            raise UserError(" ".join(f"--set {override}: {fault}".split())) from fault
     return changed
 
 
@@ -69,11 +69,17 @@ def _apply(pipeline: Message, override: str) -> None:
     if "=" not in override:
         raise _Fault("give FIELD=VALUE, such as train_config.batch_size=16")
     *parents, (name, index) = [_step(text) for text in field_of(override).split(".")]
-    message, path = pipeline, ""
+    value = override.partition("=")[2].strip()
+    message, path, absent = pipeline, "", False
     for parent, number in parents:
-        message = _enter(message, parent, number, path)
+        inner = _enter(message, parent, number, path)
+        absent = absent or (number is None and not _is_set(message, _field(message, parent)))
+        message = inner
         path += parent + (f"[{number}]" if number is not None else "") + "."
-    _assign(message, name, index, override.partition("=")[2].strip(), path + name)
+    if absent and not value:
+        _field(message, name)  # there has to be such a field; to clear it would make the messages around it
+    else:
+        _assign(message, name, index, value, path + name)
 
 
 def _step(text: str) -> tuple[str, int | None]:
@@ -93,6 +99,10 @@ def _field(message: Message, name: str) -> FieldDescriptor:
 
 def _value(message: Message, field: FieldDescriptor):
     return message.Extensions[field] if field.is_extension else getattr(message, field.name)
+
+
+def _is_set(message: Message, field: FieldDescriptor) -> bool:
+    return message.HasExtension(field) if field.is_extension else message.HasField(field.name)
 
 
 def _element(message: Message, field: FieldDescriptor, index: int, path: str):
