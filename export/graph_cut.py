@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from detect_faces.errors import UserError
 from export.graph_file import node_name
-from export.inseparable import WRITES_OF_VARIABLES, Structure, has_own_state
+from export.inseparable import WRITES_OF_VARIABLES, Structure
 
 USUAL_OUTPUTS = (
     "detection_boxes",
@@ -89,17 +89,29 @@ def usual_outputs(graph_def: tf.compat.v1.GraphDef) -> list[str]:
             readers[node_name(source)].append(node.name)
     inputs = [n.name for n in graph_def.node if n.op == _INPUTS and n.attr["dtype"].type != tf.string.as_datatype_enum]
     depends = _reached(readers, inputs)
-    silent = ("NoOp", "Assert", "Print", _INPUTS, *WRITES_OF_VARIABLES)
-    ends = [n for n in graph_def.node if n.name not in readers and n.name in depends and n.op not in silent]
+    # Loops and conditionals leave ends that nobody wants, and so does training.
+    silent = {"NoOp", "Assert", "Print", "Switch", "Exit", _INPUTS, *WRITES_OF_VARIABLES}
+    switches = {node.name for node in graph_def.node if node.op == "Switch"}
+    ends = [
+        node
+        for node in graph_def.node
+        if node.name in depends
+        and node.name not in readers
+        and node.op not in silent
+        and not node.name.startswith("gradients/")
+        and not (node.op == "Identity" and node_name(node.input[0]) in switches)
+    ]
     return [f"{node.name}:0" for node in ends]
 
 
 def needed(graph_def: tf.compat.v1.GraphDef, outputs: list[str]) -> tf.compat.v1.GraphDef:
-    """The graph without the nodes that its outputs don't need."""
+    """The graph without the nodes that its outputs don't need, and without the wish of any to be beside another one."""
     sources = {node.name: [node_name(source) for source in node.input] for node in graph_def.node}
     kept = _reached(sources, [node_name(output) for output in outputs])
     part = tf.compat.v1.GraphDef(versions=graph_def.versions, library=graph_def.library)
     part.node.extend(node for node in graph_def.node if node.name in kept)
+    for node in part.node:
+        node.attr.pop("_class", None)  # the device of a node that may be gone
     return part
 
 
@@ -126,8 +138,8 @@ def cut(graph_def: tf.compat.v1.GraphDef, at: list[str], outputs: list[str]) -> 
         if op.type in WRITES_OF_VARIABLES:
             raise UserError(f"{op.name} writes a variable, which two graphs cannot share; --outputs may leave it out")
     inputs = [op for op in structure.ops if op.type == _INPUTS]
-    live = structure.reached([op for op in structure.ops if op in inputs or has_own_state(op)], forward=True)
-    graph_def = _without_idle_waits(graph_def, structure, {op.name for op in live}, outputs)
+    live = structure.live(inputs)
+    graph_def = _without_idle_waits(graph_def, structure, structure.reached(live, forward=True), outputs)
     named = [_tensor(graph, name) for name in dict.fromkeys(at)]
     for tensor in named:
         _refuse_useless(tensor, structure, live, inputs, ends)
@@ -145,6 +157,7 @@ def cut(graph_def: tf.compat.v1.GraphDef, at: list[str], outputs: list[str]) -> 
             for tensor in op.inputs:
                 if tensor.name in read_by or (tensor.op in live and tensor.op not in behind):
                     read_by.setdefault(tensor.name, []).append(op.name)
+        if op in behind or op not in live:
             checks += [other for other in op.control_inputs if other in live and other not in behind]
     for tensor in ends:
         if tensor.op in live and tensor.op not in behind:
@@ -163,15 +176,16 @@ def cut(graph_def: tf.compat.v1.GraphDef, at: list[str], outputs: list[str]) -> 
     )
 
 
-def _without_idle_waits(graph_def, structure: Structure, live: set[str], outputs) -> tf.compat.v1.GraphDef:
+def _without_idle_waits(graph_def, structure: Structure, tied: set, outputs) -> tf.compat.v1.GraphDef:
     """The graph without control inputs from what only reads constants and variables.
 
     A graph that was a TF2 function waits at its end for all its reads: each part would hold all the variables.
     """
+    names = {op.name for op in tied}
     new = tf.compat.v1.GraphDef()
     new.CopyFrom(graph_def)
     for node in new.node:
-        waits = [source for source in node.input if not source.startswith("^") or source[1:] in live]
+        waits = [source for source in node.input if not source.startswith("^") or source[1:] in names]
         if len(waits) < len(node.input) and not structure.in_control_flow(node.name):
             del node.input[:]
             node.input.extend(waits)
@@ -247,9 +261,7 @@ def _before_part(graph_def, handovers: list[Handover], checks) -> tf.compat.v1.G
         node = whole.node.add(op="Identity", name=node_name(first.output))
         node.attr["T"].type = tf.as_dtype(first.dtype).as_datatype_enum
         node.input.extend([first.tensor, *(f"^{op.name}" for op in dict.fromkeys(checks))])
-    part = needed(whole, [handover.output for handover in handovers])
-    _forget_places(part)
-    return part
+    return needed(whole, [handover.output for handover in handovers])
 
 
 def _after_part(graph_def, handovers: list[Handover], kept: set[str], outputs) -> tf.compat.v1.GraphDef:
@@ -273,15 +285,7 @@ def _after_part(graph_def, handovers: list[Handover], kept: set[str], outputs) -
             else:
                 tensor = source if ":" in source else f"{source}:0"
                 node.input.append(placeholders.get(tensor, source))
-    part = needed(part, [*outputs, *(handover.placeholder for handover in handovers)])
-    _forget_places(part)
-    return part
-
-
-def _forget_places(part: tf.compat.v1.GraphDef) -> None:
-    """Drops the wish to be on one device with a node that may be in the other part."""
-    for node in part.node:
-        node.attr.pop("_class", None)
+    return needed(part, [*outputs, *(handover.placeholder for handover in handovers)])
 
 
 def _reached(edges: dict[str, list[str]], start: list[str]) -> set[str]:

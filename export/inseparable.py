@@ -39,6 +39,25 @@ class Structure:
         self._conditional_names = {op.name for op in self._conditional}
         self._groups = self._grouped()
 
+    def live(self, inputs: Iterable[tf.Operation]) -> set[tf.Operation]:
+        """What has another value for other inputs, or for another run; the rest gives the same wherever it is copied.
+
+        A constant that only waits for an operation stays a constant. What has no value but to be waited for is as live
+        as what it waits for.
+        """
+        live = set()
+        queue = deque([*inputs, *(op for op in self.ops if has_own_state(op))])
+        while queue:
+            op = queue.popleft()
+            if op in live:
+                continue
+            live.add(op)
+            queue.extend(self._groups.get(op.name, ()))
+            for other in self.after[op.name]:
+                if not other.outputs or any(tensor.op is op for tensor in other.inputs):
+                    queue.append(other)
+        return live
+
     def reached(self, start: Iterable[tf.Operation], *, forward: bool) -> set[tf.Operation]:
         """The operations `start`, those behind them (or before them), and their groups whole."""
         reached, queue = set(), deque(start)

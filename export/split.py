@@ -24,7 +24,7 @@ import tensorflow as tf
 from detect_faces.errors import EXIT_OK, UserError, run_command
 from detect_faces.images import read_image
 from detect_faces.quiet import keep_stderr_for_python
-from export import graph_cut, graph_file, split_source
+from export import graph_cut, split_source
 from export.graph_cut import Cut
 from export.graph_session import GraphSession
 from export.inseparable import VARIABLES

@@ -4,20 +4,20 @@ A graph is cut first. Each part then gets the values of the variables that it ho
 """
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import convert_to_constants
 
 from detect_faces.errors import UserError
-from export import graph_file
+from export import graph_file, model_file, saved_model_file
 from export.graph_cut import needed
 from export.inseparable import VARIABLES
+from export.model_file import Kind
 
 SIGNATURE = "serving_default"
 
@@ -29,7 +29,7 @@ class Source:
     Attributes:
         path: as the user gave it.
         kind: "frozen graph", "SavedModel" or "MetaGraph".
-        graph_def: whole; not yet through the gate, as training and saving operations may be cut off first.
+        graph_def: whole.
         files: all that it was read from.
         outputs: those its signature names; None where it has none.
         value: the value of a variable by its node's name. Raises KeyError where there is none.
@@ -52,13 +52,13 @@ class Source:
         Raises:
             UserError: a variable has no value, or one of another shape.
         """
-        variables = [node for node in part.node if node.op in VARIABLES]
+        variables = [(node, self._value(node)) for node in part.node if node.op in VARIABLES]
         if not variables:
             return part
         with tf.Graph().as_default() as graph, tf.compat.v1.Session() as session:
             tf.import_graph_def(part, name="")
-            for node in variables:
-                _assign(session, graph.get_tensor_by_name(f"{node.name}:0"), node, self._value(node))
+            for node, value in variables:
+                _assign(session, graph.get_tensor_by_name(f"{node.name}:0"), node, value)
             nodes = list(dict.fromkeys(graph_file.node_name(output) for output in outputs))
             frozen = tf.compat.v1.graph_util.convert_variables_to_constants(session, part, nodes)
         return needed(frozen, nodes)
@@ -80,24 +80,23 @@ def read(path: Path, checkpoint: Path | None, *, trust: bool) -> Source:
     Args:
         path: a frozen graph (.pb), the folder of a SavedModel, or a MetaGraph (.meta).
         checkpoint: prefix of the checkpoint of a MetaGraph; None for the one beside it.
-        trust: lets operations through that the gate refuses. It looks at frozen graphs and TF2 SavedModels here, as a
-            whole; the others are for gate_part, when it is known what of them is run.
+        trust: lets operations through that the gate refuses. Of a MetaGraph it looks at what is run of it, in
+            gate_part, when that is known: training and saving are in it, too.
 
     Raises:
         UserError: there is no such file, or it is none of them.
     """
-    if path.is_dir():
-        if checkpoint:
-            raise UserError(f"--checkpoint {checkpoint}: a SavedModel has its own variables; leave --checkpoint out")
-        return _saved_model(path, trust=trust)
-    if path.suffix == ".meta":
-        prefix = checkpoint or path.with_suffix("")
-        meta_graph = _parsed(tf.compat.v1.MetaGraphDef, path, "a MetaGraph (.meta)")
-        return _meta_graph(path, "MetaGraph", meta_graph, prefix, [path])
+    kind = model_file.kind(path)
+    if kind is Kind.META_GRAPH:
+        meta_graph = tf.compat.v1.MetaGraphDef.FromString(path.read_bytes())
+        return _meta_graph(path, "MetaGraph", meta_graph, checkpoint or path.with_suffix(""), [path])
     if checkpoint:
         raise UserError(f"--checkpoint {checkpoint}: goes with a MetaGraph (.meta), and {path} is none")
-    graph_def = graph_file.read(path, trust=trust)
-    return Source(path, "frozen graph", graph_def, [path], None, {}.__getitem__)
+    if kind is Kind.FROZEN_GRAPH:
+        return Source(path, "frozen graph", graph_file.read(path, trust=trust), [path], None, {}.__getitem__)
+    if kind is Kind.SAVED_MODEL:
+        return _saved_model(saved_model_file.folder_of(path), trust=trust)
+    raise UserError(f"{path}: a {kind.replace('_', ' ')}; give a frozen graph, a SavedModel, or a MetaGraph (.meta)")
 
 
 def gate_part(source: Source, part: tf.compat.v1.GraphDef, *, trust: bool) -> None:
@@ -114,14 +113,14 @@ def sha256(path: Path) -> str:
 
 def _saved_model(path: Path, *, trust: bool) -> Source:
     file = path / "saved_model.pb"
-    saved_model = _parsed(saved_model_pb2.SavedModel, file, "a SavedModel")
-    served = [graph for graph in saved_model.meta_graphs if "serve" in graph.meta_info_def.tags]
+    graphs = saved_model_file.read(path, trust=trust).meta_graphs
+    served = [graph for graph in graphs if "serve" in graph.meta_info_def.tags]
     if not served:
         raise UserError(f"{path}: a SavedModel without a graph tagged serve")
     variables = path / "variables/variables"
     if not served[0].HasField("object_graph_def"):
         return _meta_graph(path, "SavedModel", served[0], variables, [file])
-    return _tf2(path, [file, *_checkpoint_files(variables)])
+    return _tf2(saved_model_file.load(path, trust=trust), path, [file, *_checkpoint_files(variables)])
 
 
 def _meta_graph(path: Path, kind: str, meta_graph, prefix: Path, files: list[Path]) -> Source:
@@ -151,9 +150,8 @@ def _meta_graph(path: Path, kind: str, meta_graph, prefix: Path, files: list[Pat
     return Source(path, kind, graph_def, files, outputs or None, value)
 
 
-def _tf2(path: Path, files: list[Path]) -> Source:
+def _tf2(loaded, path: Path, files: list[Path]) -> Source:
     """A TF2 SavedModel as a graph without functions: its signature inlined, with inputs and outputs by their keys."""
-    loaded = tf.saved_model.load(str(path))  # holds the variables
     if SIGNATURE not in loaded.signatures:
         raise UserError(f"{path}: a SavedModel without the signature {SIGNATURE}")
     served = loaded.signatures[SIGNATURE]
@@ -162,14 +160,13 @@ def _tf2(path: Path, files: list[Path]) -> Source:
         served, lower_control_flow=True, aggressive_inlining=True
     )
     handles = {id(variable.handle): variable for variable in served.graph.variables}
-    variables, values, renamed, constants = {}, {}, {}, {}
+    variables, renamed, constants = {}, {}, {}
     taken = {node.name for node in inlined.node}
     for captured, inside in served.graph.captures:
         name = graph_file.node_name(inside.name)
         if (variable := handles.get(id(captured))) is not None:
             new = _free(variable.name.partition(":")[0], taken)
             renamed[name], variables[new] = new, variable
-            values[new] = variable.numpy
         elif captured.dtype != tf.resource:
             constants[name] = captured.numpy()
     graph_def = _renamed(inlined, renamed)
@@ -184,14 +181,21 @@ def _tf2(path: Path, files: list[Path]) -> Source:
         node = graph_def.node.add(op="Identity", name=_free(key, taken), input=[tensor.name])
         node.attr["T"].type = tensor.dtype.as_datatype_enum
         outputs.append(f"{node.name}:0")
-    return Source(path, "SavedModel", needed(graph_def, outputs), files, outputs, lambda name: values[name]())
+
+    def value(name: str, keep=loaded) -> np.ndarray:  # variables live as long as the model that was loaded
+        return variables[name].numpy()
+
+    return Source(path, "SavedModel", needed(graph_def, outputs), files, outputs, value)
 
 
 def _free(name: str, taken: set[str]) -> str:
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name
+    free = name
+    for number in itertools.count(1):
+        if free not in taken:
+            break
+        free = f"{name}_{number}"
+    taken.add(free)
+    return free
 
 
 def _renamed(graph_def: tf.compat.v1.GraphDef, names: dict[str, str]) -> tf.compat.v1.GraphDef:
@@ -225,6 +229,9 @@ def _assign(session: tf.compat.v1.Session, variable: tf.Tensor, node, value: np.
     fed = tf.compat.v1.placeholder(tf.as_dtype(node.attr["dtype"].type), value.shape)
     if node.op == "VarHandleOp":
         assign = tf.raw_ops.AssignVariableOp(resource=variable, value=fed)
+        read = f"{node.name}/Read/ReadVariableOp"  # by which convert_variables_to_constants reads the value
+        if read not in {op.name for op in session.graph.get_operations()}:
+            tf.raw_ops.ReadVariableOp(resource=variable, dtype=fed.dtype, name=read)
     else:
         assign = tf.raw_ops.Assign(ref=variable, value=fed, validate_shape=False).op
     session.run(assign, {fed: value})
@@ -232,12 +239,3 @@ def _assign(session: tf.compat.v1.Session, variable: tf.Tensor, node, value: np.
 
 def _checkpoint_files(prefix: Path) -> list[Path]:
     return sorted(prefix.parent.glob(f"{prefix.name}.index")) + sorted(prefix.parent.glob(f"{prefix.name}.data-*"))
-
-
-def _parsed(kind, path: Path, what: str):
-    try:
-        return kind.FromString(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
-    except DecodeError as error:
-        raise UserError(f"{path}: not {what}, or not a whole one") from error
