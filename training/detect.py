@@ -4,44 +4,79 @@ python -m training.detect --run runs/demo --records data/records/sample/validati
 """
 
 import argparse
+import os
 import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
-from detect_faces import Detections, detections_file
+from detect_faces import Detections, UserError, detections_file
+from detect_faces.detections_file import ImageDetections
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, run_command
-from evaluation.detect import detect_all
+from detect_faces.images import decode_image
 from tools import data_set
+from tools.annotations import AnnotatedImage
 from tools.report import Report
 from training import run_folder
 from training.od_api import model as detection_model
 from training.od_api import pipeline
+from training.od_api.modes import BatchDetector
+
+_DECODERS = min(8, len(os.sched_getaffinity(0)))  # threads
+_AHEAD = 2  # batches that are decoded while the network is at work
 
 
-class Checkpoint:
-    """The weights of a run as a detector of the room `evaluation`."""
+def find_faces(detector: BatchDetector, images: Iterable[AnnotatedImage]) -> Iterator[ImageDetections]:
+    """What a model finds in each image, in their order; all of it, whatever its score.
 
-    min_score = 0.0
+    Images are decoded beside the network, a few ahead, so that memory doesn't grow with their number. One that cannot
+    be decoded, or is of another size than its annotation says, comes with the reason as its `error`.
+    """
+    images, waiting = iter(images), deque()
+    with ThreadPoolExecutor(_DECODERS, "decode") as threads:
+        try:
+            while True:
+                for image in islice(images, (1 + _AHEAD) * detector.batch_size - len(waiting)):
+                    waiting.append((image, threads.submit(_prepared, detector, image)))
+                if not waiting:
+                    return
+                batch = [waiting.popleft() for _ in range(min(detector.batch_size, len(waiting)))]
+                yield from _found(detector, [(image, prepared.result()) for image, prepared in batch])
+        finally:
+            for _, prepared in waiting:
+                prepared.cancel()
 
-    def __init__(self, run: Path, weights: str | None = None):
-        config = pipeline.load(run_folder.config_path(run))
-        self.name = weights or run_folder.weights_path(run)
-        self.settings = "the OD API's model, outside of a graph it was exported to"
-        self._model = detection_model.build(config, training=False)
-        run_folder.restore_weights(self.name, self._model)
-        self._detect = tf.function(
-            lambda image: detection_model.detect(self._model, image),
-            input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)],
-        )
 
-    def detect(self, image_bgr: np.ndarray, min_score: float = 0.0) -> Detections:
-        """The faces the model reports in (H, W, 3) uint8."""
-        height, width = image_bgr.shape[:2]
-        boxes, scores = self._detect(np.ascontiguousarray(image_bgr[..., ::-1]))
-        return Detections.from_yxyx(boxes.numpy(), scores.numpy(), width, height).at_least(min_score)
+def _prepared(detector: BatchDetector, image: AnnotatedImage):
+    """The image as the model takes it, or what is wrong with it."""
+    try:
+        pixels = decode_image(image.encoded(), image.name)
+    except UserError as error:
+        return str(error).removeprefix(f"{image.name}: ")
+    except OSError as error:
+        return error.strerror
+    height, width = pixels.shape[:2]
+    if (width, height) != (image.width, image.height):
+        return f"is {width}x{height} pixels, its annotation is for {image.width}x{image.height}"
+    return detector.prepare(np.ascontiguousarray(pixels[..., ::-1]))
+
+
+def _found(detector: BatchDetector, batch: list[tuple[AnnotatedImage, object]]) -> Iterator[ImageDetections]:
+    good = [prepared for _, prepared in batch if not isinstance(prepared, str)]
+    found = iter(detector.detect(good) if good else [])
+    for image, prepared in batch:
+        if isinstance(prepared, str):
+            yield ImageDetections(image.name, error=prepared)
+            continue
+        boxes, scores = next(found)
+        finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)  # weights that ran away give no detections
+        faces = Detections.from_yxyx(boxes[finite], scores[finite], image.width, image.height)
+        yield ImageDetections(image.name, image.width, image.height, faces)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,11 +89,22 @@ def main(argv: list[str] | None = None) -> int:
 
     report = Report(show=lambda line: tqdm.write(line, file=sys.stderr))
     images = data_set.load(options, report)
-    detector = Checkpoint(options.run, options.weights)
-    with tqdm(images, total=len(images), unit="image", disable=None) as progress:
-        count = detections_file.write(options.output, detect_all(detector, progress, report))
-    print(f"{options.output}: {count} images, {detector.name}", file=sys.stderr)
+    config = pipeline.load(run_folder.config_path(options.run))
+    weights = options.weights or run_folder.weights_path(options.run)
+    model = detection_model.build(config, training=False)
+    run_folder.restore_weights(weights, model)
+    found = find_faces(BatchDetector(model), images)
+    with tqdm(found, total=len(images), unit="image", disable=None) as progress:
+        count = detections_file.write(options.output, _reported(progress, report))
+    print(f"{options.output}: {count} images, {weights}", file=sys.stderr)
     return EXIT_SOME_FAILED if report.problems else EXIT_OK
+
+
+def _reported(found: Iterable[ImageDetections], report: Report) -> Iterator[ImageDetections]:
+    for image in found:
+        if image.error is not None:
+            report.problem(image.image, image.error)
+        yield image
 
 
 if __name__ == "__main__":
