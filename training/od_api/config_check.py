@@ -122,10 +122,10 @@ def findings(config: TrainEvalPipelineConfig, source: str | Path, changes: Itera
         line = text_proto.line_of(field, lines)
         return Finding(level, f"{path}, line {line}" if line else str(path), field, reason)
 
-    errors = [finding("error", fault) for fault in _errors(config)]
-    if errors and any(error.field == "model" for error in errors):
-        return errors
-    return errors + [finding("warning", fault) for fault in config_traps.traps(config)]
+    found = [finding("error", fault) for fault in _errors(config)]
+    if pipeline.meta_architecture(config) in _PARTS:
+        found += [finding("warning", fault) for fault in config_traps.traps(config)]
+    return list(dict.fromkeys(found))  # two readers with one label map have the same to say
 
 
 def _errors(config: TrainEvalPipelineConfig) -> Iterator[Fault]:
@@ -149,35 +149,40 @@ def _errors(config: TrainEvalPipelineConfig) -> Iterator[Fault]:
 def _model_errors(prefix: str, architecture: str, model: Message) -> Iterator[Fault]:
     if model.num_classes < 1:
         yield f"{prefix}.num_classes", f"is {model.num_classes}; it has to be 1 or more, as many as the label map has"
-    ssd = architecture == "ssd"
-    known = (
-        model_builder.SSD_KERAS_FEATURE_EXTRACTOR_CLASS_MAP
-        if ssd
-        else model_builder.FASTER_RCNN_KERAS_FEATURE_EXTRACTOR_CLASS_MAP
-    )
-    extractor = model.feature_extractor.type
-    if f"{extractor}_keras" in known:
-        reason = f"{extractor} is TensorFlow 1's; give {extractor}_keras"
-        yield f"{prefix}.feature_extractor.type", reason
-    elif extractor not in known:
-        yield f"{prefix}.feature_extractor.type", f"there is no {extractor!r}; {text_proto.near(extractor, known)}"
-    parts = dict(_PARTS[architecture])
-    predictor = "box_predictor" if ssd else "second_stage_box_predictor"
-    chosen = getattr(model, predictor).WhichOneof("box_predictor_oneof")
+    yield from _feature_extractor_errors(f"{prefix}.feature_extractor.type", architecture, model.feature_extractor.type)
+    parts = {name: (build, _part(model, name)) for name, build in _PARTS[architecture].items()}
+    name = "box_predictor" if architecture == "ssd" else "second_stage_box_predictor"
+    predictor = getattr(model, name)
+    chosen = predictor.WhichOneof("box_predictor_oneof")
     if chosen is None:
-        yield f"{prefix}.{predictor}", "is missing"
-    for name in ("conv_hyperparams", "fc_hyperparams"):
-        if chosen and getattr(model, predictor).HasField(chosen):
-            if name in getattr(getattr(model, predictor), chosen).DESCRIPTOR.fields_by_name:
-                if getattr(getattr(model, predictor), chosen).HasField(name):
-                    parts[f"{predictor}.{chosen}.{name}"] = hyperparams_builder.KerasLayerHyperparams
-    for name, build in parts.items():
-        part = model
-        for step in name.split("."):
-            part = getattr(part, step)
+        yield f"{prefix}.{name}", "is missing"
+    else:
+        for field, part in getattr(predictor, chosen).ListFields():
+            if field.name in ("conv_hyperparams", "fc_hyperparams"):
+                parts[f"{name}.{chosen}.{field.name}"] = hyperparams_builder.KerasLayerHyperparams, part
+    for name, (build, part) in parts.items():
         yield from _build_errors(f"{prefix}.{name}", build, part)
-    if ssd and model.HasField("mask_head_config"):
+    if architecture == "ssd" and model.HasField("mask_head_config"):
         yield f"{prefix}.mask_head_config", "masks cannot be trained here; remove it"
+
+
+def _feature_extractor_errors(field: str, architecture: str, name: str) -> Iterator[Fault]:
+    known = {
+        "ssd": model_builder.SSD_KERAS_FEATURE_EXTRACTOR_CLASS_MAP,
+        "faster_rcnn": model_builder.FASTER_RCNN_KERAS_FEATURE_EXTRACTOR_CLASS_MAP,
+    }[architecture]
+    if not name:
+        yield field, f"is missing; there are {', '.join(known)}"
+    elif f"{name}_keras" in known:
+        yield field, f"{name} is TensorFlow 1's; give {name}_keras"
+    elif name not in known:
+        yield field, f"there is no {name!r}; {text_proto.near(name, known)}"
+
+
+def _part(message: Message, path: str) -> Message:
+    for name in path.split("."):
+        message = getattr(message, name)
+    return message
 
 
 def _build_errors(field: str, build: Callable[[Message], object], part: Message) -> Iterator[Fault]:
@@ -186,8 +191,7 @@ def _build_errors(field: str, build: Callable[[Message], object], part: Message)
         build(part)
     except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, tf.errors.OpError) as error:
         reason = str(error) or type(error).__name__
-        missing = " (it is missing)" if not part.ByteSize() else ""
-        yield field, f"the OD API refuses it: {reason}{missing}"
+        yield field, f"is missing ({reason})" if not part.ByteSize() else f"cannot be built: {reason}"
 
 
 def _train_errors(train: Message) -> Iterator[Fault]:
@@ -208,17 +212,27 @@ def _optimizer_errors(optimizer: Message) -> Iterator[Fault]:
     plain = type(optimizer)()
     plain.CopyFrom(optimizer)
     plain.use_moving_average = False
-    field = f"train_config.optimizer.{name}"
-    yield from _build_errors(field, lambda part: optimizer_builder.build(part, global_step=tf.Variable(0)), plain)
+    field = f"train_config.optimizer.{name}.learning_rate"
     rate = getattr(optimizer, name).learning_rate
     schedule = rate.WhichOneof("learning_rate")
-    if schedule:
-        numbers = getattr(rate, schedule)
-        for number in numbers.DESCRIPTOR.fields:
-            if number.cpp_type == number.CPPTYPE_FLOAT and not 0 <= getattr(numbers, number.name) < math.inf:
-                yield f"{field}.learning_rate.{schedule}.{number.name}", "has to be 0 or more, and finite"
+    if schedule is None:
+        choices = ", ".join(each.name for each in rate.DESCRIPTOR.oneofs[0].fields)
+        yield field, f"is missing; it takes one of {choices}"
+        return
+    yield from _build_errors(f"{field}.{schedule}", _first_learning_rate, plain)
+    numbers = getattr(rate, schedule)
+    for number in numbers.DESCRIPTOR.fields:
+        if number.cpp_type == number.CPPTYPE_FLOAT and not 0 <= getattr(numbers, number.name) < math.inf:
+            yield f"{field}.{schedule}.{number.name}", "has to be 0 or more, and finite"
     if optimizer.use_moving_average and not 0 <= optimizer.moving_average_decay < 1:
         yield "train_config.optimizer.moving_average_decay", "has to be from 0 to below 1"
+
+
+def _first_learning_rate(optimizer: Message) -> None:
+    """Builds the optimiser and asks for a learning rate: some of the OD API's schedules look at their numbers then."""
+    _, (learning_rate,) = optimizer_builder.build(optimizer, global_step=tf.Variable(0, dtype=tf.int64))
+    if callable(learning_rate):
+        learning_rate()
 
 
 def _trainer_errors(trainer: Message) -> Iterator[Fault]:

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from google.protobuf.message import Message
 from object_detection.protos.pipeline_pb2 import TrainEvalPipelineConfig
 
-from training.od_api import pipeline
+from training.od_api import pipeline, trainer_settings
 
 Fault = tuple[str, str]
 
 _CROWD = 100  # boxes: the OD API's default where crowds are cut off
-_REMAINS = 0.05  # share of the start's batch norm statistics that is too much at the end of training
+# Share of the start's batch norm statistics that is too much at the end of training: as they are used, and where they
+# are measured anew before evaluation and export.
+_REMAINS, _REMAINS_UNUSED = 0.05, 0.5
 _LOW_SCORE = 0.05  # a threshold above it cuts into average precision
 
 
@@ -24,7 +26,9 @@ def traps(config: TrainEvalPipelineConfig) -> Iterator[Fault]:
     if architecture == "ssd":
         yield from _backbone(f"{prefix}.feature_extractor", model.feature_extractor)
         yield from _focal_loss(prefix, model)
-        yield from _batch_norm_decay(prefix, model, config.train_config.num_steps)
+        measured = trainer_settings.settings(config).batch_norm_batches > 0
+        limit = _REMAINS_UNUSED if measured else _REMAINS
+        yield from _batch_norm_decay(prefix, model, config.train_config.num_steps, limit)
     yield from _image_sizes(f"{prefix}.image_resizer", model.image_resizer, config.train_config.batch_size)
     yield from _crowds(prefix, architecture, model)
     yield from _number_of_boxes(config)
@@ -34,11 +38,12 @@ def traps(config: TrainEvalPipelineConfig) -> Iterator[Fault]:
 
 
 def _backbone(field: str, extractor: Message) -> Iterator[Fault]:
-    if not extractor.override_base_feature_extractor_hyperparams:
+    # EfficientNet's takes nothing but the weight decay from there, and its batch norm isn't slow.
+    if not extractor.override_base_feature_extractor_hyperparams and "efficientnet" not in extractor.type:
         yield (
             f"{field}.override_base_feature_extractor_hyperparams",
-            "is not true, so that conv_hyperparams do not reach the backbone: its batch norm keeps the statistics that "
-            "it starts with (decay 0.9997 in MobileNet) for thousands of steps; set it to true",
+            "is not true, so that conv_hyperparams do not reach the backbone: no regularizer, and batch norm keeps the "
+            "statistics it starts with (decay 0.9997 in MobileNet) for thousands of steps; set it to true",
         )
 
 
@@ -52,7 +57,7 @@ def _focal_loss(prefix: str, ssd: Message) -> Iterator[Fault]:
         )
 
 
-def _batch_norm_decay(prefix: str, ssd: Message, steps: int) -> Iterator[Fault]:
+def _batch_norm_decay(prefix: str, ssd: Message, steps: int, limit: float) -> Iterator[Fault]:
     predictor = ssd.box_predictor.WhichOneof("box_predictor_oneof")
     places = {"feature_extractor": ssd.feature_extractor}
     if predictor:
@@ -64,7 +69,7 @@ def _batch_norm_decay(prefix: str, ssd: Message, steps: int) -> Iterator[Fault]:
         norm = hyperparams.batch_norm
         if not hyperparams.HasField("batch_norm") or not norm.train or ssd.freeze_batchnorm or not steps:
             continue
-        if (left := norm.decay**steps) > _REMAINS:
+        if (left := norm.decay**steps) > limit:
             yield (
                 f"{prefix}.{name}.conv_hyperparams.batch_norm.decay",
                 f"is {norm.decay:g}: after {steps} steps {left:.0%} of batch norm's statistics still come from the "
