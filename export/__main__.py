@@ -22,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
 
     from export import description, frozen_graph, tflite
+    from export.pipeline_model import checkpoint_names
     from training import run_folder
     from training.od_api import exporter
     from training.od_api import model as detection_model
@@ -48,7 +49,9 @@ def main(argv: list[str] | None = None) -> int:
         say(f"SavedModel of {weights}")
         exporter.export_saved_model(pipeline, weights, made / "saved_model")
         say("frozen graph")
-        frozen = frozen_graph.freeze(made / "saved_model")
+        names = checkpoint_names(pipeline, model)
+        variables = {names[variable.name]: variable.numpy() for variable in model.variables}
+        frozen = frozen_graph.freeze(made / "saved_model", variables)
         (made / "frozen_inference_graph.pb").write_bytes(frozen.SerializeToString())
         if pipeline_config.meta_architecture(pipeline) == "ssd":
             say("TFLite, float16")

@@ -1,4 +1,4 @@
-"""What a frozen detection graph was exported with, as far as it can be read off it: size, normalisation, suppression."""
+"""What a frozen detection graph was exported with, as far as it shows: input size, suppression, epsilon."""
 
 from dataclasses import dataclass, fields
 

@@ -1,8 +1,8 @@
 """Which constants of a frozen graph were variables, found by what the graph computes with them.
 
-Freezing leaves of a variable a Const, mostly with an Identity (`<name>/read`, `.../ReadVariableOp`) behind it. Names alone
-do not tell it from an anchor or a threshold: here it is found from the layer that it belongs to, a convolution or a dense
-layer, its weights, and the bias, batch norm, or scale and offset (what is left of batch norm that was folded) that follow.
+Freezing leaves of a variable a Const, mostly with an Identity (`<name>/read`, `.../ReadVariableOp`) behind it. Names
+alone do not tell it from an anchor or a threshold. So it is found from the layer that it belongs to: a convolution or a
+dense layer, its weights, and the bias, batch norm, or scale and offset (what is left of folded batch norm) behind it.
 """
 
 import re

@@ -1,6 +1,7 @@
 """A pipeline's model that takes over the variables of a frozen graph, and how near it then comes to the graph."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -33,11 +34,7 @@ class PipelineModel:
     def __init__(self, pipeline: str):
         self.config = pipeline_config.load(pipeline)
         self._model = detection_model.build(self.config, training=False)
-        try:
-            named = tf1_names.naming(self.config, self._model)
-        except UserError:
-            named = {}  # no model of the zoo: its variables have Keras names in checkpoints
-        self._names = {variable.name: _plain(variable.name) for variable in self._model.variables} | named
+        self._names = checkpoint_names(self.config, self._model)
         self.anew: list[str] = []
 
     @cached_property
@@ -49,15 +46,13 @@ class PipelineModel:
         """The name in `known` of a variable that a graph's operations call so; None where there is none."""
         if name in self.known:
             return name
-        parts = name.split("/")
-        for start in range(len(parts) - 1):
-            if found := self._by_keras_name.get("/".join(parts[start:])):
-                return found
-        return None
+        return next((found for end in _ends(name) if (found := self._by_end.get(end))), None)
 
     @cached_property
-    def _by_keras_name(self) -> dict[str, str]:
-        return {_plain(keras): name for keras, name in self._names.items()}
+    def _by_end(self) -> dict[str, str]:
+        """Names in `known` by the ends of Keras names that only one variable has; scopes differ from build to build."""
+        ends = Counter(end for keras in self._names for end in _ends(_plain(keras)))
+        return {end: name for keras, name in self._names.items() for end in _ends(_plain(keras)) if ends[end] == 1}
 
     @cached_property
     def epsilons(self) -> dict[str, float]:
@@ -151,6 +146,19 @@ class PipelineModel:
         run_folder.save_weights(folder, self._model, 0)
 
 
+def checkpoint_names(config, model: detection_model.DetectionModel) -> dict[str, str]:
+    """{name of a variable: its name in a checkpoint}: the TF1 model zoo's, or the Keras name where it has none.
+
+    Args:
+        config: the TrainEvalPipelineConfig of `model`.
+    """
+    try:
+        named = tf1_names.naming(config, model)
+    except UserError:  # of an architecture that is not known there
+        named = {}
+    return {variable.name: _plain(variable.name) for variable in model.variables} | named
+
+
 def raw_heads(unfrozen: Unfrozen, heads: list[Layer]) -> Mapping[str, list[Layer]]:
     """The layers that put out a one-stage model's box encodings and class logits, by these names, in their order."""
     numbered = {"box encodings": {}, "class logits": {}}
@@ -158,6 +166,16 @@ def raw_heads(unfrozen: Unfrozen, heads: list[Layer]) -> Mapping[str, list[Layer
         if match := _SSD_HEAD.fullmatch(unfrozen.scopes[layer.node]):
             numbered["box encodings" if match[2].startswith("Box") else "class logits"][int(match[1])] = layer
     return {what: [layers[number] for number in sorted(layers)] for what, layers in numbered.items()}
+
+
+def _ends(name: str) -> list[str]:
+    """A name and what is left of it without its first scopes, down to the layer.
+
+    >>> _ends("extractor/Conv1/kernel")
+    ['extractor/Conv1/kernel', 'Conv1/kernel']
+    """
+    parts = name.split("/")
+    return ["/".join(parts[start:]) for start in range(max(1, len(parts) - 1))]
 
 
 def _plain(name: str) -> str:

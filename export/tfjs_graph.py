@@ -1,7 +1,7 @@
 """A TensorFlow.js graph model (model.json and its weights) as a GraphDef that TensorFlow runs.
 
-model.json holds the graph as protobuf's JSON, without the values of its constants, which are among the weights under the
-names of their nodes. Early converters (before 1.0) wrote byte strings as lists of numbers.
+model.json holds the graph as protobuf's JSON, without the values of its constants, which are among the weights under
+the names of their nodes. Early converters (before 1.0) wrote byte strings as lists of numbers.
 """
 
 import base64

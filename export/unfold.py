@@ -166,8 +166,8 @@ def calibrated(unfrozen: Unfrozen, moments: Iterable[Mapping[str, tuple[np.ndarr
     """The same with statistics for the folded batch norm; what the graph computes stays the same.
 
     Args:
-        moments: of each photograph, mean and variance (channels,) of what each folded layer's operation puts out, by the
-            operation's name.
+        moments: of each photograph, mean and variance (channels,) of what each folded layer's operation puts out, by
+            its name.
     """
     sums = {folded.layer.node: [0, 0.0, 0.0] for folded in unfrozen.folded}
     for measured in moments:

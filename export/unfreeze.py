@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def read(path: Path, *, trust: bool) -> tf.compat.v1.GraphDef:
-    """The graph of a .pb or model.json file, without fused operations. Raises UserError, also where the gate refuses."""
+    """The graph of a .pb or model.json, without fused operations. Raises UserError, also where the gate refuses it."""
     match model_file.kind(path):
         case model_file.Kind.FROZEN_GRAPH:
             graph_def = graph_file.read(path, trust=True)  # fused operations come apart before the gate sees them
