@@ -8,6 +8,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import rewriter_config_pb2
 
 from detect_faces.errors import UserError
+from detect_faces.model_gate import shown
 from export.graph_cut import imported
 
 
@@ -38,7 +39,7 @@ class GraphSession:
         try:
             return self._session.run(list(outputs), feeds)
         except (tf.errors.OpError, ValueError) as error:
-            raise UserError(f"the graph cannot be run on this: {str(error).splitlines()[0]}") from error
+            raise UserError(f"the graph cannot be run on this: {_reason(error)}") from error
 
     def photograph(self, image_bgr: np.ndarray) -> dict[str, np.ndarray]:
         """The photograph as what `run` feeds to the one input of the graph. Raises UserError where it has another."""
@@ -46,6 +47,15 @@ class GraphSession:
             names = ", ".join(tensor.name for tensor in self.inputs) or "none"
             raise UserError(f"a photograph goes into a graph with one input; this one has {names}")
         return {self.inputs[0].name: as_input(self.inputs[0], image_bgr)}
+
+
+def _reason(error: Exception) -> str:
+    """The line that says what happened, among those that say where."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [
+        line for line in lines if line and not line.startswith(("Graph execution", "Detected at", "Node:", "[[", "<"))
+    ]
+    return shown(said[0]) if said else type(error).__name__
 
 
 def as_input(tensor: tf.Tensor, image_bgr: np.ndarray) -> np.ndarray:

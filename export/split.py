@@ -63,7 +63,12 @@ def main(argv: list[str] | None = None) -> int:
         (made / AFTER).write_bytes(after.SerializeToString(deterministic=True))
         say(talk(source, parts, description, whole))
         say(f"proof on {options.image}: the whole graph, and {BEFORE} followed by {AFTER}, operation by operation")
-        differences, sizes = prove(source.frozen(whole, outputs), made, parts, image)
+        try:
+            differences, sizes = prove(source.frozen(whole, outputs), made, parts, image)
+        except UserError as error:
+            raise UserError(
+                f"{options.output}: not written, as there is no proof on {options.image}: {error}"
+            ) from error
         print("\n".join(as_text(differences)))
         if not all(row["identical"] for row in differences):
             raise UserError(f"{options.output}: not written, as the two parts do not give what {options.file} gives")

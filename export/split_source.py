@@ -113,7 +113,7 @@ def sha256(path: Path) -> str:
 
 def _saved_model(path: Path, *, trust: bool) -> Source:
     file = path / "saved_model.pb"
-    graphs = saved_model_file.read(path, trust=trust).meta_graphs
+    graphs = saved_model_file.read(path, trust=True).meta_graphs  # only read: TF1's go through gate_part
     served = [graph for graph in graphs if "serve" in graph.meta_info_def.tags]
     if not served:
         raise UserError(f"{path}: a SavedModel without a graph tagged serve")
@@ -129,7 +129,7 @@ def _meta_graph(path: Path, kind: str, meta_graph, prefix: Path, files: list[Pat
         node.name: node.attr["shared_name"].s.decode() or node.name for node in graph_def.node if node.op in VARIABLES
     }
     files = files + _checkpoint_files(prefix)
-    if keys and len(files) == 1:
+    if keys and prefix.with_name(f"{prefix.name}.index") not in files:
         raise UserError(f"{path}: has {len(keys)} variables and no checkpoint at {prefix}; give --checkpoint PREFIX")
     try:
         reader = tf.train.load_checkpoint(str(prefix)) if keys else None
