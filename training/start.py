@@ -1,26 +1,78 @@
-"""The model of a run, and where its weights start."""
+"""The model of a run, and where its weights start: the plan is shown, and refused if it leaves something open.
+
+    --checkpoint checkpoints/ssdlite_mobilenet_v2_coco/model.ckpt --class-from person
+    --checkpoint runs/mine/weights/ckpt-300 --reinitialise '.*/ClassPredictor/.*'
+    --checkpoint imagenet/model.ckpt --map 'MobilenetV2/=FeatureExtractor/MobilenetV2/' --reinitialise '(?!FeatureEx).*'
+
+Two kinds of checkpoints will do: with the names of the TF1 model zoo, and TF2's, such as those of a run. In the first
+the variables are known by the zoo's names, in the second by Keras's.
+"""
 
 import argparse
+import re
 import sys
+from functools import partial
+from pathlib import Path
 
 import tensorflow as tf
 
-from training import restore, run_folder
+from detect_faces.errors import UserError
+from training import restore
+from training.checkpoint import PRETRAINED
+from training.class_head import Heads
+from training.od_api import class_names, tf1_names
 from training.od_api import model as detection_model
-from training.od_api import tf1_names
+from training.restore_plan import RestorePlan
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that `build` reads."""
-    parser.add_argument(
+    group = parser.add_argument_group(
+        "where the weights start",
+        "A table says what is restored. Whatever is not has to be named by --class-from or --reinitialise. Names are "
+        "those of the checkpoint: the zoo's (FeatureExtractor/MobilenetV2/Conv/weights), or in a run's Keras's "
+        "(Conv1/kernel).",
+    )
+    group.add_argument(
         "--checkpoint",
         required=True,
         type=lambda text: None if text == "none" else text,
-        help="prefix to start from: the zoo's, a run's, or `none`",
+        help="prefix to start from: the zoo's, a run's (runs/NAME/weights/ckpt-N), or `none` for random values",
+    )
+    group.add_argument(
+        "--class-from",
+        metavar="CLASS",
+        help="the heads start from the columns of this class in the checkpoint's: a number, or a name of --class-names",
+    )
+    group.add_argument(
+        "--class-names",
+        type=Path,
+        metavar="LABEL_MAP",
+        help="the label map of the checkpoint's classes [for those of `make checkpoint`, "
+        + "; ".join(f"{name}: {', '.join(model.class_ids)}" for name, model in PRETRAINED.items())
+        + "]",
+    )
+    group.add_argument(
+        "--reinitialise",
+        type=_pattern,
+        action="append",
+        default=[],
+        metavar="REGEX",
+        help="variables whose whole name fits may start from their initial values where nothing can be restored; "
+        "repeatable",
+    )
+    group.add_argument(
+        "--map",
+        type=_map,
+        action="append",
+        default=[],
+        metavar="REGEX=REPLACEMENT",
+        help="a name in the checkpoint that begins with REGEX (a plain prefix will do) gets that beginning replaced, "
+        "before it is looked up: 'MobilenetV2/=FeatureExtractor/MobilenetV2/'; repeatable, the first that fits counts",
     )
 
 
-def build(config, options: argparse.Namespace, *, seed: int, continued: bool):
+def build(config, options: argparse.Namespace, *, seed: int, continued: bool) -> detection_model.DetectionModel:
     """Builds the model of a pipeline config and gives it its start values; says which.
 
     Args:
@@ -30,22 +82,86 @@ def build(config, options: argparse.Namespace, *, seed: int, continued: bool):
         continued: whether the state of training will be restored afterwards, so that no checkpoint is needed.
 
     Raises:
-        UserError: there is no whole checkpoint, or it is one of another model.
+        UserError: there is no whole checkpoint, it does not suffice for the model, or an option fits nothing.
     """
-    start = None if continued else options.checkpoint
-    naming = tf1_names.naming(config) if start and not restore.is_object_based(start) else None
+    checkpoint = None if continued else options.checkpoint
+    if checkpoint and not restore.is_object_based(checkpoint):
+        tf1_names.check(config)
+    elif not options.checkpoint:
+        for name in ("class-from", "reinitialise", "map"):
+            if getattr(options, name.replace("-", "_")):
+                raise UserError(f"--{name} says what to take of a checkpoint, and --checkpoint none is without one")
     tf.keras.utils.set_random_seed(seed)
     model = detection_model.build(config, training=True)
-    if naming:
-        planned = restore.plan(model.variables, start, naming)
-        restore.restore(planned, start)
+    if checkpoint:
+        planned = plan(config, model, options)
         say(planned)
-    elif start:
-        run_folder.restore_weights(start, model)
-        say(f"restored all {len(model.variables)} variables from {start}")
-    elif not options.checkpoint:
+        restore.restore(planned)
+    elif not continued:
         say("every variable starts from random values, as --checkpoint none asks")
     return model
+
+
+def plan(config, model: detection_model.DetectionModel, options: argparse.Namespace) -> RestorePlan:
+    """What `options.checkpoint` gives to a model. Raises UserError where one of the options fits nothing."""
+    checkpoint = options.checkpoint
+    if restore.is_object_based(checkpoint):
+        stored, names = restore.by_place(checkpoint, model, options.map), {}
+    else:
+        stored, names = restore.by_name(checkpoint, options.map), tf1_names.naming(config, model)
+    variables = {names.get(v.name, v.name.removesuffix(":0")): v for v in model.variables}
+    columns, class_name = None, ""
+    if options.class_from:
+        heads = Heads.of(config)
+        shapes = {name: variable.shape.as_list() for name, variable in variables.items()}
+        classes = heads.classes_of(shapes, stored)
+        number = _class_number(options, classes)
+        columns = partial(heads.columns, classes=classes, number=number)
+        class_name = f"of class {number} ({options.class_from})"
+        if not heads.background_learns:
+            class_name += "; the background's keep their initial values"
+    return restore.plan(variables, checkpoint, stored, options.reinitialise, columns, class_name)
+
+
+def _class_number(options: argparse.Namespace, classes: int) -> int:
+    """The number, from 1, of --class-from among the classes of the checkpoint."""
+    name = options.class_from
+    if name.isdigit():
+        number = int(name)
+    else:
+        known = PRETRAINED.get(Path(options.checkpoint).parent.name)
+        if options.class_names:
+            numbers = class_names.ids(options.class_names)
+        else:
+            numbers = known.class_ids if known and known.classes == classes + 1 else {}
+        if name not in numbers:
+            raise UserError(
+                f"--class-from {name}: {options.class_names or options.checkpoint} does not say which class that is; "
+                f"give its number, 1 to {classes}, or --class-names, the checkpoint's label map"
+            )
+        number = numbers[name]
+    if not 1 <= number <= classes:
+        raise UserError(f"--class-from {name}: the checkpoint has the classes 1 to {classes}, not {number}")
+    return number
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression ({error})") from error
+    return text
+
+
+def _map(text: str) -> tuple[str, str]:
+    pattern, sign, replacement = text.rpartition("=")
+    if not sign or not pattern:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form REGEX=REPLACEMENT")
+    try:
+        re.compile(pattern).sub(replacement, "")
+    except (re.error, IndexError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: not a regular expression and its replacement ({error})") from error
+    return pattern, replacement
 
 
 def say(message: object) -> None:

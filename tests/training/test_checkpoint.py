@@ -52,7 +52,7 @@ def variables(_built):
     """All variables of the network, with the class predictors of COCO."""
     from training.od_api import tf1_names
 
-    values = {tf1_names.ssdlite_mobilenet_v2(variable.name): variable.numpy() for variable in _built.variables}
+    values = {tf1_names.tf1_name(variable.name): variable.numpy() for variable in _built.variables}
     for name in values:
         if "/ClassPredictor/" in name:
             *inputs, box_outputs = values[name.replace("Class", "BoxEncoding")].shape
@@ -429,7 +429,7 @@ def predicted(model, prefix, training=False):
     from training.od_api import model as detection_model
     from training.od_api import tf1_names
 
-    planned = restore.plan(model.variables, prefix, tf1_names.ssdlite_mobilenet_v2)
+    planned = restore.plan(model.variables, prefix, tf1_names.tf1_name)
     assert len(planned.restored) == 404 and not planned.reinitialised
     restore.restore(planned, prefix)
     image = cv2.imread(str(ROOT / "data/sample/images/astronaut.png"))[..., ::-1]

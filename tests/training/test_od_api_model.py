@@ -123,17 +123,34 @@ def test_set_training_switches_batch_norm(face_model):
             "BoxPredictor/ConvolutionalClassHead_5/ClassPredictor_depthwise_batchnorm/beta:0",
             "BoxPredictor_5/ClassPredictor_depthwise/BatchNorm/beta",
         ),
+        ("RPNConv/kernel:0", "Conv/weights"),
+        (
+            "FirstStageBoxPredictor/ConvolutionalClassHead_0/ClassPredictor/bias:0",
+            "FirstStageBoxPredictor/ClassPredictor/biases",
+        ),
+        (
+            "mask_rcnn_keras_box_predictor_1/mask_rcnn_box_head/BoxEncodingPredictor_dense/kernel:0",
+            "SecondStageBoxPredictor/BoxEncodingPredictor/weights",
+        ),
+        (
+            "block17_20_conv/bias:0",
+            "FirstStageFeatureExtractor/InceptionResnetV2/Repeat_1/block17_20/Conv2d_1x1/biases",
+        ),
+        ("block8_9_conv/kernel:0", "SecondStageFeatureExtractor/InceptionResnetV2/Repeat/block8_9/Conv2d_1x1/weights"),
+        ("block8_10_conv/kernel:0", "SecondStageFeatureExtractor/InceptionResnetV2/Block8/Conv2d_1x1/weights"),
+        ("conv_7b_bn/beta:0", "SecondStageFeatureExtractor/InceptionResnetV2/Conv2d_7b_1x1/BatchNorm/beta"),
+        ("conv2d_17/kernel:0", None),
         ("dense/kernel:0", None),
         ("block_3_pad/kernel:0", None),
         ("", None),
     ],
 )
 def test_tf1_names_of_a_few_variables(keras, tf1):
-    assert tf1_names.ssdlite_mobilenet_v2(keras) == tf1
+    assert tf1_names.tf1_name(keras) == tf1
 
 
 def test_every_variable_has_a_tf1_name_of_its_own(face_model):
-    names = [tf1_names.ssdlite_mobilenet_v2(variable.name) for variable in face_model.variables]
+    names = [tf1_names.tf1_name(variable.name) for variable in face_model.variables]
     assert None not in names
     assert len(names) == len(set(names)) == 404
 
@@ -142,16 +159,17 @@ def test_the_names_are_those_of_the_coco_checkpoint(face_model, coco_checkpoint)
     import tensorflow as tf
 
     shapes = tf.train.load_checkpoint(coco_checkpoint).get_variable_to_shape_map()
-    ours = {
-        tf1_names.ssdlite_mobilenet_v2(variable.name): variable.shape.as_list() for variable in face_model.variables
-    }
+    ours = {tf1_names.tf1_name(variable.name): variable.shape.as_list() for variable in face_model.variables}
     assert set(ours) <= set(shapes)
     assert len(ours) == 404
     differing = {name for name, shape in ours.items() if shapes[name] != shape}
     assert differing == {f"BoxPredictor_{i}/ClassPredictor/{what}" for i in range(6) for what in ("weights", "biases")}
 
 
-def test_naming_of_a_pipeline():
-    assert tf1_names.naming(pipeline.load(SSDLITE)) is tf1_names.ssdlite_mobilenet_v2
-    with pytest.raises(UserError, match="CHECKPOINT=none"):
-        tf1_names.naming(pipeline.load("faster_rcnn_inception_resnet_v2_atrous_oid_face"))
+def test_naming_of_a_model(face_model):
+    config = pipeline.load(SSDLITE)
+    names = tf1_names.naming(config, face_model)
+    assert names == {variable.name: tf1_names.tf1_name(variable.name) for variable in face_model.variables}
+    config.model.ssd.feature_extractor.type = "ssd_resnet50_v1_fpn_keras"
+    with pytest.raises(UserError, match="not into ssd_resnet50_v1_fpn_keras; CHECKPOINT=none"):
+        tf1_names.naming(config, face_model)

@@ -1,6 +1,5 @@
 """Starting weights: what is restored from a checkpoint, what starts anew, and checkpoints that are refused."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import tensorflow as tf
 
 from detect_faces.errors import UserError
 from training import restore
-from training.od_api import tf1_names
+from training.restore_plan import RestorePlan, outline
 
 
 @pytest.fixture
@@ -34,35 +33,60 @@ def variables():
     ]
 
 
-def same(name: str) -> str:
-    """The naming of a network that is called the same in both worlds."""
-    return name.removesuffix(":0")
-
-
 CLASSES = "BoxPredictor_0__ClassPredictor__biases"
+
+
+def planned(variables, prefix, *reinitialise, maps=(), **options) -> RestorePlan:
+    """The plan for a network that is called the same in both worlds."""
+    named = {variable.name.removesuffix(":0"): variable for variable in variables}
+    return restore.plan(named, prefix, restore.by_name(prefix, maps), reinitialise, **options)
+
+
+def names(parts) -> list[str]:
+    return [part.name for part in parts]
 
 
 def test_all_is_restored(variables, checkpoint):
     prefix = checkpoint(one=[5, 6], two=[[7]], **{CLASSES: [8]})
-    planned = restore.plan(variables, prefix, same)
-    assert (len(planned.restored), planned.reinitialised, planned.unused, planned.share) == (3, [], [], 1.0)
-    restore.restore(planned, prefix)
+    plan = planned(variables, prefix)
+    assert len(plan.restored) == 3
+    assert not any((plan.by_class, plan.reinitialised, plan.refused, plan.unused))
+    restore.restore(plan)
     assert [variable.numpy().tolist() for variable in variables] == [[5, 6], [[7]], [8]]
-    assert str(planned) == "restored 3 of 3 variables (100.0% of the parameters)"
-
-
-def test_class_predictors_of_other_classes_start_anew(variables, checkpoint):
-    prefix = checkpoint(one=[5, 6], two=[[7]], **{CLASSES: [1, 2, 3]}, more=[1])
-    planned = restore.plan(variables, prefix, same)
-    restore.restore(planned, prefix)
-    assert variables[2].numpy().tolist() == [0]
-    assert planned.share == 3 / 4
-    assert planned.unused == ["more"]
-    assert str(planned).splitlines() == [
-        "restored 2 of 3 variables (75.0% of the parameters)",
-        "  re-initialised: BoxPredictor_0/ClassPredictor/biases (shape [1], in the checkpoint [3])",
-        "  not used: 1 of the checkpoint's, such as more",
+    assert str(plan).splitlines() == [
+        f"what of {prefix} goes into the model:",
+        "  variables  parameters",
+        "          3           4  100.0%  restored",
     ]
+
+
+def test_class_predictors_of_other_classes_start_anew_only_where_a_pattern_says_so(variables, checkpoint):
+    prefix = checkpoint(one=[5, 6], two=[[7]], **{CLASSES: [1, 2, 3]}, more=[1, 2, 3])
+    refused = planned(variables, prefix)
+    with pytest.raises(UserError, match=r"1 of 3 variables cannot be restored, such as BoxPredictor_0/ClassPredictor"):
+        restore.restore(refused)
+    assert variables[0].numpy().tolist() == [1, 2]
+    assert "!         1           1   25.0%  initial values, which nothing allows: of another shape there" in str(
+        refused
+    )
+
+    plan = planned(variables, prefix, ".*/ClassPredictor/.*", "two")
+    restore.restore(plan)
+    assert variables[2].numpy().tolist() == [0]
+    assert variables[1].numpy().tolist() == [[7]]  # a pattern permits, it does not demand
+    assert str(plan).splitlines()[2:] == [
+        "          2           3   75.0%  restored",
+        "-         1           1   25.0%  initial values, as --reinitialise allows: of another shape there",
+        "+         1           3          of the checkpoint, not used",
+        "- BoxPredictor_0/ClassPredictor/biases  [1], in the checkpoint [3]",
+        "+ more  [3]",
+    ]
+
+
+def test_a_pattern_has_to_fit_a_whole_name(variables, checkpoint):
+    prefix = checkpoint(one=[5, 6], two=[[7]])
+    with pytest.raises(UserError, match="--reinitialise ClassPredictor: fits the whole name of no variable"):
+        planned(variables, prefix, "ClassPredictor")
 
 
 def test_what_an_optimizer_left_is_passed_over_and_averages_are_preferred(variables, checkpoint):
@@ -77,9 +101,9 @@ def test_what_an_optimizer_left_is_passed_over_and_averages_are_preferred(variab
         two__RMSProp=[[0]],
         global_step=100,
     )
-    planned = restore.plan(variables, prefix, same)
-    assert planned.unused == []
-    restore.restore(planned, prefix)
+    plan = planned(variables, prefix)
+    assert plan.unused == {}
+    restore.restore(plan)
     assert variables[0].numpy().tolist() == [50, 60]
     assert variables[1].numpy().tolist() == [[7]]
 
@@ -87,32 +111,77 @@ def test_what_an_optimizer_left_is_passed_over_and_averages_are_preferred(variab
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({}, r"2 of 3 variables cannot be restored, such as one \(not in the checkpoint\)"),
-        ({"one": [5, 6], CLASSES: [8]}, r"1 of 3 variables cannot be restored, such as two \(not in the checkpoint\)"),
+        ({}, r"2 of 3 variables cannot be restored, such as one \(\[2\], not in the checkpoint\)"),
+        ({"one": [5, 6]}, r"1 of 3 variables cannot be restored, such as two \(\[1, 1\], not in the checkpoint\)"),
         (
-            {"one": [5, 6, 7], "two": [[7]], CLASSES: [8]},
-            r"1 of 3 variables .* such as one \(shape \[2\], in the checkpoint \[3\]\)",
+            {"one": [5, 6, 7], "two": [[7]]},
+            r"1 of 3 variables .* such as one \(\[2\], in the checkpoint \[3\]\)",
         ),
     ],
 )
 def test_a_checkpoint_of_another_model_is_refused(variables, checkpoint, values, message):
     prefix = checkpoint(other=[1], **values)
-    with pytest.raises(UserError, match=f"model.ckpt: a checkpoint of another model: .*({message})"):
-        restore.plan(variables, prefix, same)
+    plan = planned(variables, prefix, ".*ClassPredictor.*")
+    with pytest.raises(
+        UserError, match=f"model.ckpt: a checkpoint of another model: {message}; --class-from"
+    ) as caught:
+        restore.restore(plan)
+    assert "\n" not in str(caught.value)
     assert variables[0].numpy().tolist() == [1, 2]
+
+
+# ---- Other names in the checkpoint
+
+
+def test_names_are_mapped_by_their_beginning(variables, checkpoint):
+    prefix = checkpoint(net__one=[5, 6], net__two=[[7]], head=[8], one=[0, 0])
+    maps = [("net/", ""), ("h.ad", "BoxPredictor_0/ClassPredictor/biases"), ("one", "old")]
+    plan = planned(variables, prefix, maps=maps)
+    assert list(plan.unused) == ["old"]
+    restore.restore(plan)
+    assert [variable.numpy().tolist() for variable in variables] == [[5, 6], [[7]], [8]]
+
+
+def test_the_first_map_that_fits_counts_and_may_use_groups(checkpoint):
+    prefix = checkpoint(block1__w=[1], block2__w=[1])
+    names = restore.by_name(prefix, [("block1", "first"), (r"block(\d)", r"stage/\1")])
+    assert {name: stored.key for name, stored in names.items()} == {"first/w": "block1/w", "stage/2/w": "block2/w"}
+
+
+def test_a_mapped_average_stands_in_for_what_it_averages(checkpoint):
+    prefix = checkpoint(net__w=[1], net__w__ExponentialMovingAverage=[2])
+    names = restore.by_name(prefix, [("net/", "")])
+    assert {name: stored.key for name, stored in names.items()} == {"w": "net/w/ExponentialMovingAverage"}
+
+
+@pytest.mark.parametrize(
+    "maps, message",
+    [
+        ([("wo", "")], "--map wo= fits no name in it; it has such as one"),
+        ([("tw", "tw"), ("two", "x")], "--map two=x fits no name"),
+        ([("one|two", "x")], "--map makes x of one and of two"),
+    ],
+)
+def test_maps_that_cannot_be_meant(checkpoint, maps, message):
+    prefix = checkpoint(one=[5, 6], two=[[7]])
+    with pytest.raises(UserError, match=message):
+        restore.by_name(prefix, maps)
+
+
+# ---- Damage
 
 
 @pytest.mark.parametrize("name", ["", "none/model.ckpt", "model.ckpt.data-00000-of-00001"])
 def test_no_checkpoint_there(tmp_path, variables, checkpoint, name):
     checkpoint(one=[1, 2])
     with pytest.raises(UserError, match="no checkpoint here; `make checkpoint`"):
-        restore.plan(variables, tmp_path / name, same)
+        planned(variables, tmp_path / name)
 
 
 def test_the_index_file_will_do_for_the_prefix(variables, checkpoint):
     prefix = checkpoint(one=[5, 6], two=[[7]], **{CLASSES: [8]})
-    planned = restore.plan(variables, f"{prefix}.index", same)
-    assert planned.share == 1
+    restore.restore(planned(variables, f"{prefix}.index"))
+    assert variables[1].numpy().tolist() == [[7]]
 
 
 @pytest.mark.parametrize("part", ["index", "data-00000-of-00001"])
@@ -122,7 +191,7 @@ def test_a_torn_file_is_refused(variables, checkpoint, part, kept):
     path = Path(f"{prefix}.{part}")
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(UserError, match=r"model.ckpt: .*get (it|the checkpoint) again") as caught:
-        restore.restore(restore.plan(variables, prefix, same), prefix)
+        restore.restore(planned(variables, prefix))
     assert "\n" not in str(caught.value)
 
 
@@ -130,7 +199,7 @@ def test_a_missing_data_file_is_refused(variables, checkpoint):
     prefix = checkpoint(one=[5, 6], two=[[7]], **{CLASSES: [8]})
     Path(f"{prefix}.data-00000-of-00001").unlink()
     with pytest.raises(UserError, match=r"get (it|the checkpoint) again"):
-        restore.restore(restore.plan(variables, prefix, same), prefix)
+        restore.restore(planned(variables, prefix))
 
 
 def test_every_flipped_byte_of_the_values_is_noticed(variables, checkpoint):
@@ -140,61 +209,47 @@ def test_every_flipped_byte_of_the_values_is_noticed(variables, checkpoint):
     for at in range(len(whole)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with pytest.raises(UserError, match=r"get (it|the checkpoint) again"):
-            restore.restore(restore.plan(variables, prefix, same), prefix)
+            restore.restore(planned(variables, prefix))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite_are_refused(variables, checkpoint, value):
     prefix = checkpoint(one=[5, value], two=[[7]], **{CLASSES: [8]})
     with pytest.raises(UserError, match="one holds values that are not finite"):
-        restore.restore(restore.plan(variables, prefix, same), prefix)
+        restore.restore(planned(variables, prefix))
 
 
 def test_what_is_saved_is_restored(variables, tmp_path):
     prefix = tmp_path / "new/folder/model.ckpt"
-    restore.save_tf1({same(variable.name): variable.numpy() for variable in variables}, prefix)
+    restore.save_tf1({variable.name.removesuffix(":0"): variable.numpy() for variable in variables}, prefix)
     before = [variable.numpy() for variable in variables]
     for variable in variables:
         variable.assign(variable * 0 - 1)
-    restore.restore(restore.plan(variables, prefix, same), prefix)
+    restore.restore(planned(variables, prefix))
     for variable, value in zip(variables, before, strict=True):
         assert np.array_equal(variable, value)
-
-
-@pytest.mark.filterwarnings("ignore:.*set_learning_phase")
-def test_the_plan_for_a_checkpoint_of_91_classes(face_model, tmp_path):
-    """COCO's 90 classes and the background, as the zoo's SSDLite-MobileNetV2 has them."""
-    values = {}
-    for variable in face_model.variables:
-        name, value = tf1_names.ssdlite_mobilenet_v2(variable.name), variable.numpy()
-        if re.fullmatch(r"BoxPredictor_\d/ClassPredictor/(weights|biases)", name):
-            value = np.repeat(value, 91 // 2 + 1, axis=-1)[..., : value.shape[-1] // 2 * 91]
-        values[name] = value + np.float32(1)
-    prefix = tmp_path / "coco.ckpt"
-    restore.save_tf1(values, prefix)
-    planned = restore.plan(face_model.variables, prefix, tf1_names.ssdlite_mobilenet_v2)
-    assert len(planned.restored) == 392
-    assert sorted(name for name, _ in planned.reinitialised) == sorted(
-        f"BoxPredictor_{layer}/ClassPredictor/{what}" for layer in range(6) for what in ("weights", "biases")
-    )
-    assert planned.unused == []
-    before = {variable.ref(): variable.numpy() for variable in face_model.variables}
-    restore.restore(planned, prefix)
-    changed = [variable for variable in face_model.variables if not np.array_equal(variable, before[variable.ref()])]
-    assert len(changed) == 392
-
-
-@pytest.mark.filterwarnings("ignore:.*set_learning_phase")
-def test_the_coco_checkpoint(face_model, coco_checkpoint):
-    planned = restore.plan(face_model.variables, coco_checkpoint, tf1_names.ssdlite_mobilenet_v2)
-    assert (len(planned.restored), len(planned.reinitialised), planned.unused) == (392, 12, [])
-    assert planned.share == pytest.approx(0.989, abs=0.001)
-    assert not restore.is_object_based(coco_checkpoint)
-    restore.restore(planned, coco_checkpoint)
-    for variable in face_model.variables:
-        assert np.all(np.isfinite(variable))
 
 
 def test_object_based_checkpoints_are_told_apart(tmp_path, checkpoint):
     assert not restore.is_object_based(checkpoint(one=[1]))
     assert restore.is_object_based(tf.train.Checkpoint(one=tf.Variable(1.0)).save(str(tmp_path / "ckpt")))
+
+
+# ---- The table
+
+
+def test_many_names_become_a_few_lines_and_none_is_lost():
+    values = [(f"net/block_{n}/{leaf}", "[3]", 3) for n in range(30) for leaf in ("w", "b")]
+    values += [("net/stem", "[7]", 7), ("head/a/w", "[1]", 1)]
+    lines = outline("-", reversed(values))
+    assert lines == ["- head/a/w  [1]", "- net/...  61 variables, 187 parameters"]
+
+
+@pytest.mark.parametrize("count, lines", [(0, 0), (1, 1), (16, 16), (17, 1)])
+def test_as_many_lines_as_there_is_room_for(count, lines):
+    said = outline("+", [(f"scope/w{n:02}", "[2]", 2) for n in range(count)])
+    assert len(said) == lines
+    if count == 17:
+        assert said == ["+ scope/...  17 variables, 34 parameters"]
+    elif count:
+        assert said[0] == "+ scope/w00  [2]"

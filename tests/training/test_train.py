@@ -75,7 +75,7 @@ def test_bad_input_is_named(tmp_path, one_record, two_classes, another_model):
         ((one_record, "--label-map", tmp_path / "none.pbtxt"), {}, "none.pbtxt: No such file"),
         ((one_record,), {"pipeline": "yolo"}, f"yolo: no such pipeline.*{SSDLITE}"),
         ((one_record,), {"checkpoint": tmp_path / "none.ckpt"}, "none.ckpt: no checkpoint here"),
-        ((one_record,), {"checkpoint": another_model}, "another.ckpt: a checkpoint of another model: 392 of 404"),
+        ((one_record,), {"checkpoint": another_model}, "another.ckpt: a checkpoint of another model: 404 of 404"),
     ]
     for (records, *more), options, message in cases:
         with pytest.raises(UserError, match=message) as caught:
@@ -109,7 +109,8 @@ def start(request) -> str:
 @pytest.fixture(scope="module")
 def command(tmp_path_factory, sample_records, start) -> list[str]:
     run = tmp_path_factory.mktemp("runs") / "run"
-    return ["training.train", *arguments(run, sample_records["train"], *STEPS, checkpoint=start)]
+    person = [] if start == "none" else ["--class-from", "person"]
+    return ["training.train", *arguments(run, sample_records["train"], *STEPS, *person, checkpoint=start)]
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ def photograph(seed=0):
 def tf1_name():
     from training.od_api import tf1_names
 
-    return tf1_names.ssdlite_mobilenet_v2
+    return tf1_names.tf1_name
 
 
 @pytest.fixture
