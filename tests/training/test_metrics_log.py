@@ -75,7 +75,7 @@ def test_a_step_has_one_line(written):
     assert steps(written) == [0, 10, 20, 21]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(
     gaps=st.lists(st.integers(1, 50), max_size=8),
     value=st.floats(),

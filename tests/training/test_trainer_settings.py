@@ -15,7 +15,7 @@ from evaluation.coco import coco_metrics
 from tools import anchors, pipeline_config
 from tools.annotations import AnnotatedImage
 from training import run_folder
-from training.od_api import exporter, model, pipeline, trainer_settings
+from training.od_api import pipeline, trainer_settings
 
 SSDLITE = "ssdlite_mobilenet_v2_320_face"
 DEFAULTS = {
@@ -148,15 +148,17 @@ def test_the_metrics_are_those_of_evaluation():
     assert set(coco_metrics([image], [found])) >= set(trainer_settings.METRICS)
 
 
-@pytest.mark.slow
-def test_the_od_api_builds_and_exports_a_config_that_holds_it(full, tmp_path):
-    config = pipeline.load(full)
-    built = model.build(config, training=False)
-    weights = run_folder.save_weights(tmp_path / "run", built, 1)
-    exporter.export_saved_model(config, weights, tmp_path / "saved_model")
-    loaded = tf.saved_model.load(str(tmp_path / "saved_model"))
-    found = loaded(tf.zeros([1, 64, 64, 3], tf.uint8))
-    assert found["detection_boxes"].shape[0] == 1
+def test_the_od_api_reads_builds_and_writes_a_config_that_holds_it(full, tmp_path):
+    """The calls of its exporter: reading the file, building the model from it, writing it beside the SavedModel."""
+    from object_detection.builders import model_builder
+    from object_detection.core.model import DetectionModel
+    from object_detection.utils import config_util
+
+    configs = config_util.get_configs_from_pipeline_file(str(full))
+    assert configs["model"] == pipeline.load(full).model
+    assert isinstance(model_builder.build(configs["model"], is_training=False), DetectionModel)
+    config_util.save_pipeline_config(pipeline.load(full), str(tmp_path))
+    assert pipeline.load(tmp_path / "pipeline.config") == pipeline.load(full)
 
 
 # ---- What may change between a start and the next -----------------------------------------------------------------
