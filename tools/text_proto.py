@@ -177,6 +177,8 @@ def _fields(
     tokens: text_format.Tokenizer, descriptor: Descriptor | None, names: tuple[str, ...], prefix: str, end: str | None
 ) -> Iterator[Place]:
     """The fields of the message that the tokenizer stands in, and those within them."""
+    if len(names) > _DEEPEST:
+        raise tokens.ParseError("too deep: a message in a message, and so on")
     counts: Counter[str] = Counter()
     while not (tokens.AtEnd() if end is None else tokens.TryConsume(end)):
         here = tokens.ParseError("")
