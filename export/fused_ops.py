@@ -27,6 +27,12 @@ _ARGUMENTS = {
     "Sigmoid": 0,
     "Tanh": 0,
 }
+# Of a part, beside T: {attribute of the whole: its own}.
+_ATTRIBUTES = {
+    "BiasAdd": {"data_format": "data_format"},
+    "FusedBatchNorm": {"data_format": "data_format", "epsilon": "epsilon"},
+    "LeakyRelu": {"leakyrelu_alpha": "alpha"},
+}
 
 
 def take_apart(graph_def: tf.compat.v1.GraphDef, path: object) -> tf.compat.v1.GraphDef:
@@ -65,12 +71,10 @@ def _parts(node: tf.compat.v1.NodeDef, path: object) -> list[tf.compat.v1.NodeDe
         part.input.extend(arguments[used : used + _ARGUMENTS[op]])
         used += _ARGUMENTS[op]
         part.attr["T"].CopyFrom(node.attr["T"])
-        if op in ("BiasAdd", "FusedBatchNorm") and node.attr["data_format"].s:
-            part.attr["data_format"].CopyFrom(node.attr["data_format"])
         if op == "FusedBatchNorm":
-            part.attr["epsilon"].CopyFrom(node.attr["epsilon"])
             part.attr["is_training"].b = False
-        if op == "LeakyRelu":
-            part.attr["alpha"].f = node.attr["leakyrelu_alpha"].f
+        for key, copy in _ATTRIBUTES.get(op, {}).items():
+            if key in node.attr:
+                part.attr[copy].CopyFrom(node.attr[key])
         parts.append(part)
     return parts

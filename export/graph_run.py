@@ -72,10 +72,13 @@ def moments(
     measured = []
     with running.session.graph.as_default():
         for layer in layers:
+            attributes = graph.nodes[layer.node].attr
             if layer.op == "MatMul":
                 axes = [0]
+            elif "data_format" in attributes and attributes["data_format"].s == b"NCHW":
+                axes = [0, 2, 3]
             else:
-                axes = [0, 2, 3] if graph.nodes[layer.node].attr["data_format"].s == b"NCHW" else [0, 1, 2]
+                axes = [0, 1, 2]
             tensor = running.session.graph.get_tensor_by_name(f"{layer.node}:0")
             measured += [moment.name for moment in tf.nn.moments(tensor, axes)]
     for photograph in photographs:

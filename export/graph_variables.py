@@ -24,6 +24,7 @@ _WEIGHTS = {
 _WEIGHT_LEAVES = {"weights", "depthwise_weights", "kernel", "depthwise_kernel", "pointwise_weights", "pointwise_kernel"}
 _BIAS_LEAVES = {"biases", "bias"}
 NORM_LEAVES = ("gamma", "beta", "moving_mean", "moving_variance")  # in the order of FusedBatchNorm's inputs
+_DEFAULT_EPSILON = 1e-4  # FusedBatchNorm's, for graphs without their default values
 _FUSED_NORMS = {"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"}
 
 # What stands between a constant and the operation that computes with it, and changes nothing.
@@ -161,7 +162,8 @@ def _layer(graph: Graph, node: tf.compat.v1.NodeDef, path: list[str], shape: tup
     if node.op == "DepthwiseConv2dNative":
         channels = shape[2] * shape[3]
     else:
-        channels = shape[0] if node.attr["transpose_b"].b else shape[-1]
+        # `in` first: asking a node for an attribute that it has not gives it one
+        channels = shape[0] if "transpose_b" in node.attr and node.attr["transpose_b"].b else shape[-1]
     scale = offset = norm = None
     output = last = node.name
     joined = False
@@ -194,7 +196,8 @@ def _batch_norm(graph: Graph, node: tf.compat.v1.NodeDef, paths: list[list[str]]
     gamma = constants[0]
     if gamma.node.rpartition("/")[2] != "gamma" and len(paths[0]) == 1 and np.all(graph.value(gamma.node) == 1):
         constants[0] = None  # batch norm without gamma: the graph has a plain constant there
-    return BatchNorm(node.name, tuple(constants), node.attr["epsilon"].f)
+    epsilon = node.attr["epsilon"].f if "epsilon" in node.attr else _DEFAULT_EPSILON
+    return BatchNorm(node.name, tuple(constants), epsilon)
 
 
 def _name(path: list[str], operation: str, leaves: set[str], slim: str, keras: str) -> str:

@@ -21,6 +21,8 @@ from training.od_api import tf1_names
 # A class predictor of another number of classes cannot be taken over, and starts anew.
 _CLASS_PREDICTOR = re.compile(r".*/ClassPredictor(_dense)?/(weights|biases|kernel|bias)")
 _SSD_HEAD = re.compile(r"BoxPredictor_(\d+)/(BoxEncodingPredictor|ClassPredictor)")
+# TensorFlow 2 runs slim's networks, too: their variables are then found as Keras's are.
+_SLIM_LEAVES = {"kernel": "weights", "depthwise_kernel": "depthwise_weights", "bias": "biases"}
 
 
 class PipelineModel:
@@ -46,6 +48,9 @@ class PipelineModel:
         """The name in `known` of a variable that a graph's operations call so; None where there is none."""
         if name in self.known:
             return name
+        scope, _, leaf = name.rpartition("/")
+        if (slim := f"{scope}/{_SLIM_LEAVES.get(leaf, leaf)}") in self.known:
+            return slim
         return next((found for end in _ends(name) if (found := self._by_end.get(end))), None)
 
     @cached_property

@@ -256,8 +256,13 @@ def _difference(pairs: Iterable[tuple[str, np.ndarray, np.ndarray]]) -> tuple[fl
     """Of named pairs of arrays, the largest difference, the largest value where that is, and the name."""
     worst = 0.0, 0.0, ""
     for name, before, after in pairs:
+        before, after = np.asarray(before), np.asarray(after)
         if before.shape != after.shape:
             return float("inf"), 0.0, name
+        if before.dtype.kind not in "fiub":  # text
+            if np.any(before != after):
+                return float("inf"), 0.0, name
+            continue
         before, after = np.float64(before), np.float64(after)
         same = (before == after) | (np.isnan(before) & np.isnan(after))
         difference = np.where(same, 0.0, np.abs(before - after)).max(initial=0.0)
