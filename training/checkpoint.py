@@ -301,6 +301,11 @@ def _network(pipeline_name: str):
     from training.od_api import model, pipeline, tf1_names
 
     config = pipeline.load(pipeline_name)
+    if pipeline.meta_architecture(config) == "faster_rcnn":
+        # The time to make its variables depends on the size of the image and the number of proposals; they do not.
+        resizer = config.model.faster_rcnn.image_resizer.keep_aspect_ratio_resizer
+        resizer.min_dimension = resizer.max_dimension = 128
+        config.model.faster_rcnn.first_stage_max_proposals = 8
     network = model.build(config, training=False)
     return config, network, tf1_names.naming(config, network)
 

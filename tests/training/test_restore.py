@@ -253,3 +253,74 @@ def test_as_many_lines_as_there_is_room_for(count, lines):
         assert said == ["+ scope/...  17 variables, 34 parameters"]
     elif count:
         assert said[0] == "+ scope/w00  [2]"
+
+
+# ---- TF2 checkpoints, by place
+
+
+def network(*layers) -> tf.keras.Model:
+    """Dense layers of 3 units: named, or numbered by Keras where the name is None."""
+    made = [tf.keras.layers.Dense(units, name=name) for name, units in layers]
+    return tf.keras.Sequential([tf.keras.layers.InputLayer(3), *made])
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A function that saves a network with random weights, as a run does in the midst of training; gives the prefix."""
+
+    def save(model) -> str:
+        random = np.random.default_rng(0)
+        model.set_weights([random.random(value.shape) for value in model.get_weights()])
+        step, averages = tf.Variable(3), [tf.Variable(variable * 0) for variable in model.variables]
+        return tf.train.Checkpoint(model=model, step=step, averages=averages).save(str(tmp_path / "ckpt"))
+
+    return save
+
+
+def placed(model, prefix, *reinitialise, maps=()) -> RestorePlan:
+    variables = {variable.name.removesuffix(":0"): variable for variable in model.variables}
+    return restore.plan(variables, prefix, restore.by_place(prefix, model, maps), reinitialise)
+
+
+def test_layers_without_a_name_are_found_by_their_place(saved):
+    old = network((None, 3), ("head", 2))
+    prefix = saved(old)
+    new = network((None, 3), ("head", 2))
+    assert old.variables[0].name != new.variables[0].name
+    plan = placed(new, prefix)
+    assert (len(plan.restored), plan.unused) == (4, {})
+    restore.restore(plan)
+    for variable, value in zip(new.variables, old.variables, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+def test_another_head_has_to_be_allowed(saved):
+    prefix = saved(network((None, 3), ("head", 2)))
+    new = network((None, 3), ("head", 5))
+    with pytest.raises(
+        UserError, match=r"2 of 4 variables cannot be restored, such as head/bias \(\[5\], in the .* \[2\]"
+    ):
+        restore.restore(placed(new, prefix))
+    plan = placed(new, prefix, "head/.*")
+    restore.restore(plan)
+    assert names(plan.reinitialised) == ["head/bias", "head/kernel"]
+
+
+def test_named_layers_in_other_places_are_found_by_their_names(saved):
+    old, new = network(("one", 3), ("two", 3), ("three", 3)), network(("two", 3), ("one", 3))
+    prefix = saved(old)
+    plan = placed(new, prefix)
+    assert list(plan.unused) == ["three/kernel", "three/bias"]
+    restore.restore(plan)
+    np.testing.assert_array_equal(new.get_layer("one").kernel, old.get_layer("one").kernel)
+    np.testing.assert_array_equal(new.get_layer("two").kernel, old.get_layer("two").kernel)
+
+
+def test_a_number_is_no_name_unless_a_map_says_so(saved):
+    old, new = network(("other", 3), ("dense_900", 3)), network(("dense_900", 3))
+    prefix = saved(old)
+    plan = placed(new, prefix, "dense_900/.*")
+    assert plan.restored == [] and len(plan.unused) == 4
+    assert all(key.startswith(("model/", "other/")) for key in plan.unused)
+    restore.restore(placed(new, prefix, maps=[("dense_900/", "dense_900/")]))
+    np.testing.assert_array_equal(new.get_layer("dense_900").kernel, old.get_layer("dense_900").kernel)

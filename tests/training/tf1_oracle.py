@@ -84,19 +84,19 @@ def main(config: str, image: str, folder: str) -> None:
     from training.od_api import pipeline
 
     model = model_builder.build(pipeline.load(config).model, is_training=False)
-    checkpoint = str(Path(folder, "model.ckpt"))
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default() as graph:
         images, true_shapes = model.preprocess(tf.constant(np.load(image), tf.float32)[None])
         predicted = model.predict(images, true_shapes)
         found = {**predicted, **model.postprocess(predicted, true_shapes)}
-        random = np.random.default_rng(0)
-        values = {
-            variable.op.name: np.float32(random_value(variable.op.name, variable.shape.as_list(), random))
-            for variable in tf.global_variables()
-        }
-        restore.save_tf1(values, checkpoint)
+        shapes = {variable.op.name: variable.shape.as_list() for variable in tf.global_variables()}
         trained = [variable.op.name for variable in tf.trainable_variables()]
-        tf.train.Saver().restore(session, checkpoint)
+        saver = tf.train.Saver()
+    random = np.random.default_rng(0)
+    values = {name: np.float32(random_value(name, shape, random)) for name, shape in shapes.items()}
+    checkpoint = str(Path(folder, "model.ckpt"))
+    restore.save_tf1(values, checkpoint)
+    with tf.Session(graph=graph) as session:
+        saver.restore(session, checkpoint)
         np.savez(Path(folder, "outputs.npz"), **session.run({name: found[name] for name in OUTPUTS if name in found}))
     raw = {name: values[name] + np.float32(1) for name in trained}
     averages = {f"{name}/ExponentialMovingAverage": values[name] for name in trained}
