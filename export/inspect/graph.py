@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from detect_faces.errors import UserError
+from detect_faces.model_gate import shown
 from export import graph_file
 from export.graph_file import node_name
 from export.inspect.description import Flops, ModelDescription, Tensor
@@ -47,11 +49,20 @@ def describe(path: Path, *, trust: bool = False, size: tuple[int, int] | None = 
 
 
 def of_graph(graph_def, path: Path, kind: str, size: tuple[int, int] | None) -> ModelDescription:
-    """All but the snippet, of a gated GraphDef."""
+    """All but the snippet, of a gated GraphDef.
+
+    Raises:
+        UserError: TensorFlow cannot make a graph of it, as nodes or attributes contradict each other.
+    """
     nodes = {node.name: node for node in graph_def.node}
     everything = [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]
     operations = Counter(node.op for node in everything)
-    graph, inputs = _imported(graph_def, size)
+    try:
+        graph, inputs = _imported(graph_def, size)
+        taken = [_tensor(tensor) for tensor in _placeholders(graph_def)]
+    except (ValueError, TypeError, KeyError, tf.errors.OpError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: TensorFlow cannot import it: {shown(reason)}") from error
     parameters = _parameters(nodes)
     weights = Counter()
     for dtype, count in parameters.values():
@@ -59,7 +70,7 @@ def of_graph(graph_def, path: Path, kind: str, size: tuple[int, int] | None) -> 
     return ModelDescription(
         path=str(path),
         kind=kind,
-        inputs=[_tensor(tensor) for tensor in _placeholders(graph_def)],
+        inputs=taken,
         outputs=[_tensor(graph.get_tensor_by_name(f"{name}:0")) for name in _sinks(graph_def, graph)],
         parameters=sum(weights.values()),
         weights=dict(weights.most_common()),
