@@ -30,13 +30,14 @@ class PipelineModel:
 
     Attributes:
         config: the TrainEvalPipelineConfig.
+        model: the OD API's own.
         anew: names of the variables that `take_over` left at their initial values.
     """
 
     def __init__(self, pipeline: str):
         self.config = pipeline_config.load(pipeline)
-        self._model = detection_model.build(self.config, training=False)
-        self._names = checkpoint_names(self.config, self._model)
+        self.model = detection_model.build(self.config, training=False)
+        self._names = checkpoint_names(self.config, self.model)
         self.anew: list[str] = []
 
     @cached_property
@@ -62,7 +63,7 @@ class PipelineModel:
     @cached_property
     def epsilons(self) -> dict[str, float]:
         """Of batch norm, by the scope of its variables."""
-        layers = detection_model.batch_norm_layers(self._model)
+        layers = detection_model.batch_norm_layers(self.model)
         return {self._names[layer.moving_mean.name].rpartition("/")[0]: layer.epsilon for layer in layers}
 
     def check_epsilons(self, layers: list[Layer]) -> None:
@@ -90,7 +91,7 @@ class PipelineModel:
                 f"the pipeline has no place for {len(strange)} of the graph's {len(shapes)} variables, such as "
                 f"{strange[0]}: it is of another network; give another --pipeline"
             )
-        names = {name: variable for variable in self._model.variables for name in [self._names[variable.name]]}
+        names = {name: variable for variable in self.model.variables for name in [self._names[variable.name]]}
         self.anew = []
         for name, variable in names.items():
             if shapes.get(name) != variable.shape.as_list():
@@ -125,7 +126,7 @@ class PipelineModel:
 
     def preprocessed(self, photograph: np.ndarray) -> np.ndarray:
         """A photograph (H, W, 3) uint8 RGB as the network gets it, (1, H, W, 3) float32."""
-        return self._model.preprocess(tf.cast(photograph[None], tf.float32))[0].numpy()
+        return self.model.preprocess(tf.cast(photograph[None], tf.float32))[0].numpy()
 
     def raw(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Box encodings (anchors, 4) and class logits (anchors, classes + 1) of a one-stage model, by these names.
@@ -133,7 +134,7 @@ class PipelineModel:
         Args:
             images: (1, H, W, 3) float32, preprocessed.
         """
-        found = self._model.predict(tf.constant(images), tf.constant([images.shape[1:]], tf.int32))
+        found = self.model.predict(tf.constant(images), tf.constant([images.shape[1:]], tf.int32))
         boxes, logits = found["box_encodings"], found["class_predictions_with_background"]
         return {
             "box encodings": boxes.numpy().reshape(-1, boxes.shape[-1]),
@@ -142,13 +143,13 @@ class PipelineModel:
 
     def detect(self, photograph: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """yxyx boxes (N, 4) in 0..1 and scores (N,) in a photograph (H, W, 3) uint8 RGB."""
-        boxes, scores = detection_model.detect(self._model, tf.constant(photograph))
+        boxes, scores = detection_model.detect(self.model, tf.constant(photograph))
         return boxes.numpy(), scores.numpy()
 
     def save(self, folder: Path) -> None:
         """Writes the model as a run of 0 steps: pipeline.config and weights/ckpt-0."""
         run_folder.write_config(folder, pipeline_config.text(self.config))
-        run_folder.save_weights(folder, self._model, 0)
+        run_folder.save_weights(folder, self.model, 0)
 
 
 def checkpoint_names(config, model: detection_model.DetectionModel) -> dict[str, str]:
