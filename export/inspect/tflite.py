@@ -88,7 +88,7 @@ def _describe(path: Path, model: schema.Model, size: tuple[int, int] | None) -> 
             unknown,
         ),
         operations=dict(operations.most_common()),
-        batch_norm="folded, as the converter does",
+        batch_norm="no operation of its own: TFLite has none, converters fold it",
         quantised=_quantised(by_type),
         suppression=sorted(op for op in operations if "NON_MAX" in op or "PostProcess" in op),
         notes=notes,
