@@ -13,7 +13,7 @@ from training.restore_plan import Stored
 
 # In the names of the TF1 zoo and of Keras. Region proposals (FirstStageBoxPredictor) have no classes.
 _CLASS_HEAD = re.compile(r"(?!FirstStage).*/ClassPredictor(_dense)?/((pointwise_)?(weights|kernel)|bias(es)?)")
-_BOX_HEAD = re.compile(r"(SecondStageBoxPredictor|.*mask_rcnn_box_head)/BoxEncodingPredictor(_dense)?/\w+")
+_BOX_HEAD = re.compile(r"(SecondStageBoxPredictor|.*mask_rcnn_box_head(_\d+)?)/BoxEncodingPredictor(_dense)?/\w+")
 
 
 @dataclass(frozen=True)

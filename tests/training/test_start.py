@@ -51,7 +51,10 @@ def test_columns_of_a_class_predictor(anchors, classes, background, number):
 @pytest.mark.parametrize("classes", [1, 2])
 @pytest.mark.parametrize(
     "name",
-    ["SecondStageBoxPredictor/BoxEncodingPredictor/weights", "a/mask_rcnn_box_head/BoxEncodingPredictor_dense/kernel"],
+    [
+        "SecondStageBoxPredictor/BoxEncodingPredictor/weights",
+        "a/mask_rcnn_box_head_1/BoxEncodingPredictor_dense/kernel",
+    ],
 )
 def test_columns_of_a_box_predictor_with_boxes_for_each_class(name, classes):
     heads = Heads(classes)

@@ -33,12 +33,13 @@ class Oracle:
         np.save(folder / "image.npy", image)
         (folder / "tf1.config").write_text(text.replace('_keras"', '"'))
         command = ["tests.training.tf1_oracle", *(str(folder / name) for name in ("tf1.config", "image.npy", ""))]
-        done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-4000:]
+        with subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+            self.image = image[None].astype(np.float32)
+            self.config = self.load(text)
+            self.model = self.build(self.config)
+            _, errors = process.communicate()
+        assert process.returncode == 0, errors[-4000:]
         self.said = dict(np.load(folder / "outputs.npz"))
-        self.config = self.load(text)
-        self.model = self.build(self.config)
-        self.image = image[None].astype(np.float32)
 
     def load(self, text: str):
         from training.od_api import pipeline

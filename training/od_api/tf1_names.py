@@ -94,7 +94,7 @@ _SCOPES = (
         "FirstStageBoxPredictor/{what}",
     ),
     (
-        r".*mask_rcnn_(box|class)_head/(?P<what>BoxEncodingPredictor|ClassPredictor)_dense",
+        r".*mask_rcnn_(box|class)_head(_\d+)?/(?P<what>BoxEncodingPredictor|ClassPredictor)_dense",
         "SecondStageBoxPredictor/{what}",
     ),
     # SSD's predictors
