@@ -68,7 +68,8 @@ def test_the_project_s_configs(path):
     model = pipeline.meta_config(config)
     stage = "post_processing" if config.model.HasField("ssd") else "second_stage_post_processing"
     suppression = getattr(model, stage).batch_non_max_suppression
-    assert suppression.max_detections_per_class == suppression.max_total_detections >= 300
+    most = 100 if path.stem.endswith("_zoo") else 300  # the zoo's has to find what graphs made with it find
+    assert suppression.max_detections_per_class == suppression.max_total_detections >= most
     assert suppression.score_threshold <= 0.01
 
     # the head says how to run it
