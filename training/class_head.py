@@ -23,7 +23,9 @@ class Heads:
     Attributes:
         classes: without the background.
         background: whether a class predictor has a slot for the background.
-        background_learns: whether that slot means something: with encode_background_as_zeros its target is always 0.
+        background_learns: whether that slot means something: with encode_background_as_zeros its target is always 0, so
+            that it starts from its low initial bias. (From COCO's background the sample set's first steps had a
+            classification loss of 275 under focal loss, in place of 1.2.)
     """
 
     classes: int
