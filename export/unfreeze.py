@@ -7,7 +7,8 @@
 
 The checkpoint has the variable names of the graph, which for the OD API's graphs are those of the TF1 model zoo. Batch
 norm that was folded into weights is put back, with statistics measured on photographs. With --pipeline the variables go
-into the pipeline's model, too, and the folder becomes a run of 0 steps: training.detect and export take it.
+into the pipeline's model, too, and where none of it starts anew the folder becomes a run of 0 steps, which
+training.detect and export take.
 
 Every time the graph is run on a photograph, as it is and with variables restored from the checkpoint: without folded
 batch norm the two agree to the last bit, with it to 1e-4 of the largest value, or nothing is written. So it is with the
@@ -87,7 +88,9 @@ def main(argv: list[str] | None = None) -> int:
                 restored = model.take_over(checkpoint)
                 lines.append(f"{options.pipeline}: restored {restored} of {len(model.known)} variables")
                 lines += compare_model(graph, layers, unfrozen, model, settings, first)
-                if not model.anew:
+                if model.anew:
+                    lines.append("  no run of 0 steps is made of it, as long as the class predictors know nothing")
+                else:
                     model.save(made)
         except tf.errors.OpError as error:
             raise UserError(f"{folder}: cannot be written ({error.message.splitlines()[0]})") from error
