@@ -12,7 +12,9 @@ import numpy as np
 from training.od_api.model import DetectionModel, losses, trained_batch_norm_layers
 from training.od_api.modes import mode
 
-TOLERANCE = 0.25  # of the loss in training mode
+# Of the loss in training mode. SSDLite after 60 steps on the sample set, batches of 12: up to 0.11 with statistics that
+# fit; 2.8 with those that it started with, and AP 0.41 in place of 0.60.
+TOLERANCE = 0.25
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from itertools import islice
 from pathlib import Path
 
 import tensorflow as tf
@@ -99,9 +100,63 @@ def restore_weights(prefix: str, model: tf.Module) -> None:
     """Loads weights that `save_weights` or training itself wrote; all of them have to be there, whole."""
     restore.checkpoint_reader(prefix)
     try:
-        status = tf.train.Checkpoint(model=model).restore(prefix)
+        status = tf.train.Checkpoint(model=model).read(prefix)
         status.assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError) as error:
         raise UserError(f"{prefix}: a checkpoint of another model ({str(error).splitlines()[0]})") from error
     except restore.UNREADABLE as error:
         raise UserError(f"{prefix}: not a whole checkpoint ({str(error).splitlines()[0]}); train again") from error
+
+
+# ---- The checkpoints of a run ----------------------------------------------------------------------------------------
+
+_CHECKPOINT = re.compile(r"ckpt-(\d+)\.index")
+_STEP = "step/.ATTRIBUTES/VARIABLE_VALUE"  # which a state of training holds, and weights don't
+
+
+def checkpoints(folder: Path) -> list[str]:
+    """The prefixes of all checkpoints of a run by step: states of training, and weights in the folders beside them.
+
+    Raises UserError where `folder` isn't a run or has none.
+    """
+    config_path(folder)
+    found = [path for pattern in ("*.index", "*/*.index") for path in folder.glob(pattern)]
+    prefixes = [str(path).removesuffix(".index") for path in found if _CHECKPOINT.fullmatch(path.name)]
+    if not prefixes:
+        raise UserError(f"{folder}: no checkpoint yet; `make train RUN={folder.name}` goes on with it")
+    return sorted(prefixes, key=lambda prefix: (int(prefix.rpartition("-")[2]), len(prefix), prefix))
+
+
+def run_of(prefix: str) -> Path | None:
+    """The run that a checkpoint lies in, None where it lies elsewhere."""
+    return next((folder for folder in islice(Path(prefix).parents, 2) if (folder / CONFIG).is_file()), None)
+
+
+def step_of(prefix: str) -> int | None:
+    """The step that a checkpoint was saved at: as a state of training says, else as its name does; None if neither."""
+    if holds_state(prefix):
+        return int(restore.checkpoint_reader(prefix).get_tensor(_STEP))
+    named = _CHECKPOINT.fullmatch(Path(prefix).name + ".index")
+    return int(named[1]) if named else None
+
+
+def holds_state(prefix: str) -> bool:
+    """Whether a checkpoint is a state of training, and not weights alone. Raises UserError where it isn't whole."""
+    return _STEP in restore.checkpoint_reader(prefix).get_variable_to_shape_map()
+
+
+def restore_averages(prefix: str, model: tf.Module) -> None:
+    """Loads a state of training with the averages of its trainable variables in their place.
+
+    Raises UserError as `restore_weights` does. Batch norm's statistics are those of the weights that were averaged.
+    """
+    restore_weights(prefix, model)
+    averages = [tf.Variable(variable) for variable in model.trainable_variables]
+    try:
+        tf.train.Checkpoint(averages=averages).read(prefix).assert_existing_objects_matched().expect_partial()
+    except (AssertionError, ValueError) as error:
+        raise UserError(f"{prefix}: has no averages of this model; leave out --averages") from error
+    except restore.UNREADABLE as error:
+        raise UserError(f"{prefix}: not a whole checkpoint ({str(error).splitlines()[0]}); train again") from error
+    for variable, average in zip(model.trainable_variables, averages, strict=True):
+        variable.assign(average)

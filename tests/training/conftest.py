@@ -56,6 +56,30 @@ def face_model(_built):
 
 
 @pytest.fixture
+def seeing_model(face_model):
+    """The face model with statistics that fit and strong predictors: what it finds, if wrong, depends on the image."""
+    import tensorflow as tf
+
+    from training.od_api import model
+
+    photographs = [cv2.imread(str(path))[..., ::-1] for path in sorted((ROOT / "data/sample/images").glob("*.*g"))[:4]]
+    prepared = [face_model.preprocess(tf.constant(np.float32(photograph)[None])) for photograph in photographs]
+    layers = model.trained_batch_norm_layers(face_model)
+    momenta = [layer.momentum for layer in layers]
+    model.set_training(True)
+    for layer in layers:
+        layer.momentum = 0.0  # the moving statistics become those of this batch
+    face_model.predict(*(tf.concat(parts, 0) for parts in zip(*prepared, strict=True)))
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    model.set_training(False)
+    for variable in face_model.variables:
+        if variable.name.endswith("Predictor/kernel:0"):
+            variable.assign(variable * 30)
+    return face_model
+
+
+@pytest.fixture
 def record(tmp_path):
     """A function that writes records of a white 640 x 480 picture with black boxes, and gives their path.
 
