@@ -40,8 +40,11 @@ class BatchDetector:
         batch_size: images that go through the network at once; 1 where the resizer gives them different sizes.
     """
 
-    def __init__(self, model: DetectionModel, batch_size: int = 8):
-        """Traces the model, which may be one that is being trained; nothing of it is changed."""
+    def __init__(self, model: DetectionModel, batch_size: int = 4):
+        """Traces the model, which may be one that is being trained; nothing of it is changed.
+
+        On 2 cores, with images decoded beside it, SSDLite takes the same time with 1, 4 and 8 images at once.
+        """
         self._model = model
 
         def prepare(image):
