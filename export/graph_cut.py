@@ -7,6 +7,7 @@ variables) is copied into each part that reads it.
 """
 
 import difflib
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ USUAL_OUTPUTS = (
     "detection_multiclass_scores",
 )
 _INPUTS = "Placeholder"
+_CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,31 @@ def tensor_name(graph_def: tf.compat.v1.GraphDef, name: str) -> str:
     if index and not index.isdecimal():
         raise UserError(f"{name}: a tensor is named NODE or NODE:NUMBER, such as {node}:0")
     return f"{node}:{index or 0}"
+
+
+def read_by(graph_def: tf.compat.v1.GraphDef, scope: str) -> list[str]:
+    """The tensors that the convolutions of a scope read from outside of it: where its part of the network begins.
+
+    Args:
+        graph_def: the graph.
+        scope: a part of the nodes' names, such as "BoxPredictor"; numbered ones (BoxPredictor_0) belong to it.
+
+    Raises:
+        UserError: no convolution of such a scope reads from outside of it.
+    """
+    named = re.compile(rf"(.*/)?{re.escape(scope)}(_\d+)?/.*")
+    nodes = {node.name: node for node in graph_def.node}
+    found = {}
+    for node in graph_def.node:
+        if node.op in _CONVOLUTIONS and named.fullmatch(node.name):
+            source = node.input[0]
+            while nodes[node_name(source)].op == "Identity":
+                source = nodes[node_name(source)].input[0]
+            if not named.fullmatch(source):
+                found[tensor_name(graph_def, source)] = None
+    if not found:
+        raise UserError(f"{scope}: no convolution in such a scope reads from outside; `export.inspect` lists names")
+    return list(found)
 
 
 def usual_outputs(graph_def: tf.compat.v1.GraphDef) -> list[str]:

@@ -4,6 +4,7 @@ Makes two graphs of one: before.pb up to the named tensors, after.pb behind them
 same result. split.json says what goes between them. FILE is a frozen graph, the folder of a SavedModel, or a TF1
 MetaGraph (model.ckpt.meta) with its checkpoint.
 
+    python -m export.split frozen_inference_graph.pb --before BoxPredictor --output split
     python -m export.split frozen_inference_graph.pb --at FeatureExtractor/MobilenetV2/Conv_1/Relu6 --output split
 
 Both are proved on a photograph against the whole graph; nothing is written when one bit differs. `python -m
@@ -43,7 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     refuse_other_folder(options.output)
     image = read_image(options.image)
     source = split_source.read(options.file, options.checkpoint, trust=options.trust)
-    at = [graph_cut.tensor_name(source.graph_def, name) for name in options.at]
+    at = [graph_cut.tensor_name(source.graph_def, name) for name in options.at or ()]
+    at += graph_cut.read_by(source.graph_def, options.before) if options.before else []
     outputs = chosen_outputs(source, options.outputs)
     whole = graph_cut.needed(source.graph_def, outputs)
     split_source.gate_part(source, whole, trust=options.trust)
@@ -257,9 +259,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         prog="python -m export.split", description="Make two graphs of one, up to named tensors and behind them."
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="frozen graph, SavedModel folder, or model.ckpt.meta")
-    parser.add_argument(
-        "--at", nargs="+", action="extend", required=True, metavar="TENSOR", help="cut at these: node or node:0"
-    )
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--at", nargs="+", action="extend", metavar="TENSOR", help="cut at these: node or node:0")
+    where.add_argument("--before", metavar="SCOPE", help="cut at what the network in a scope reads: BoxPredictor")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to make")
     parser.add_argument(
         "--outputs", nargs="+", metavar="TENSOR", help="the end [detection_boxes and the like, or what nobody reads]"

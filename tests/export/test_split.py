@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from detect_faces.errors import UserError
-from export import split
+from export import graph_cut, split
 from tests.export import tf1_detector
 from tests.export.tf1_detector import AFTER, BEFORE, BOX_FEATURES, FEATURES, OUTPUTS
 
@@ -211,6 +211,7 @@ def test_photograph_of_ones_own(detector, tmp_path):
         (["nowhere.pb", "--at", FEATURES], "nowhere.pb"),
         (["model.ckpt", "--at", FEATURES], "a checkpoint; give a frozen graph, a SavedModel, or a MetaGraph"),
         (["frozen.pb", "--at", "image_tensor"], "is the graph's input"),
+        (["frozen.pb", "--before", "Nowhere"], "Nowhere: no convolution in such a scope"),
     ],
 )
 def test_errors_write_nothing(detector, tmp_path, monkeypatch, arguments, message):
@@ -282,9 +283,9 @@ SSD_MAPS = [
 
 
 def test_a_zoo_graph_at_its_feature_maps(pedestrian_graph, tmp_path):
-    described = run_split(
-        pedestrian_graph, [f"FeatureExtractor/MobilenetV2/{name}" for name in SSD_MAPS], tmp_path / "out"
-    )
+    maps = [f"FeatureExtractor/MobilenetV2/{name}" for name in SSD_MAPS]
+    assert graph_cut.read_by(read(pedestrian_graph), "BoxPredictor") == [f"{name}:0" for name in maps]
+    described = run_split(pedestrian_graph, maps, tmp_path / "out")
     around = [row["tensor"] for row in described["around_the_cut"]]
     assert around and all(name.startswith("Postprocessor/") for name in around)
     assert not any(row["name"].startswith("FeatureExtractor") for row in described["after"]["constants"])
@@ -295,7 +296,7 @@ def test_a_zoo_graph_at_its_feature_maps(pedestrian_graph, tmp_path):
 @pytest.mark.slow
 def test_an_exported_ssdlite_at_its_feature_maps(exported_ssdlite, tmp_path):
     graph = read(exported_ssdlite / "frozen_inference_graph.pb")
-    maps = feature_maps(graph)
+    maps = graph_cut.read_by(graph, "BoxPredictor")
     assert len(maps) == 6
     described = run_split(exported_ssdlite / "frozen_inference_graph.pb", maps, tmp_path / "out")
     assert len(described["cut"]) == 6
@@ -306,19 +307,3 @@ def test_an_exported_ssdlite_at_its_feature_maps(exported_ssdlite, tmp_path):
     before, after = held(described, "before"), held(described, "after")
     assert not set(before) & set(after)
     assert all("BoxPredictor" in name for name in after) and not any("BoxPredictor" in name for name in before)
-
-
-def feature_maps(graph: tf1.GraphDef) -> list[str]:
-    """What the box predictor reads of the network before it."""
-    inside = {node.name for node in graph.node if "/BoxPredictor/" in node.name}
-    constant = {node.name for node in graph.node if node.op == "Const"}
-    by_name = {node.name: node for node in graph.node}
-    maps = {}
-    for node in graph.node:
-        if node.name in inside and node.op in ("Conv2D", "DepthwiseConv2dNative"):
-            source = node.input[0].partition(":")[0]
-            while by_name[source].op == "Identity":
-                source = by_name[source].input[0].partition(":")[0]
-            if source not in inside and source not in constant:
-                maps[source] = None
-    return list(maps)
