@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     from export import description, frozen_graph, tflite
     from export.pipeline_model import checkpoint_names
     from training import run_folder
-    from training.od_api import exporter
+    from training.od_api import exporter, trainer_settings
     from training.od_api import model as detection_model
     from training.od_api import pipeline as pipeline_config
 
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
             (made / "model.json").write_text(json.dumps(described, indent=2) + "\n")
         else:
             say("no TFLite: only one-stage (ssd) models convert to it")
-        shutil.copyfile(config_path, made / "pipeline.config")
+        (made / "pipeline.config").write_text(pipeline_config.text(trainer_settings.removed(pipeline)))
         shutil.copyfile(options.label_map, made / "label_map.pbtxt")
         replace(made, options.output)
 

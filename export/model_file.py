@@ -17,7 +17,7 @@ FOREIGN = [
     (rb"\xff\xd8\xff", "a JPEG photograph, not a model"),
     (rb"\x89PNG\r\n|GIF8|RIFF....WEBP|BM....\0\0\0\0", "a picture, not a model"),
     (rb"version https://git-lfs", "a pointer of git-lfs in place of the model; run `git lfs pull` where it lies"),
-    (rb"\s*(?i:<!DOCTYPE html|<html|<head|<body)", "a web page, as servers send it instead of a file; download it again"),
+    (rb"\s*(?i:<!DOCTYPE html|<html|<head|<body)", "a web page, as servers send instead of a file; download it again"),
     (rb"\x89HDF\r\n", "a Keras or HDF5 file (.h5); load it with Keras and save it as a SavedModel"),
     (rb"PK\x03\x04.{0,300}?/(data\.pkl|\.format_version|byteorder|data/)", "a PyTorch file; export it to ONNX first"),
     (rb"PK\x03\x04.{0,300}?(config\.json|metadata\.json)", "a Keras file; load it there and save it as a SavedModel"),

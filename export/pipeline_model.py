@@ -147,9 +147,9 @@ class PipelineModel:
         return boxes.numpy(), scores.numpy()
 
     def save(self, folder: Path) -> None:
-        """Writes the model as a run of 0 steps: pipeline.config and weights/ckpt-0."""
+        """Writes the model as a run of 0 steps: pipeline.config and last/ckpt-0."""
         run_folder.write_config(folder, pipeline_config.text(self.config))
-        run_folder.save_weights(folder, self.model, 0)
+        run_folder.save_weights(folder / run_folder.LAST, self.model, 0)
 
 
 def checkpoint_names(config, model: detection_model.DetectionModel) -> dict[str, str]:

@@ -48,7 +48,7 @@ def reestimate(model: DetectionModel, batches: Iterable[tf.Tensor], predict: Cal
     try:
         for layer in layers:
             layer.momentum = 0.0  # after a pass the moving statistics are that batch's own
-        predict = tf.function(predict, reduce_retracing=True)  # traced here, with this momentum
+        predict = tf.function(predict, reduce_retracing=True, autograph=False)  # traced here, with this momentum
         for batch in batches:
             predict(batch)
             for layer, measured in zip(layers, moments, strict=True):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from training import batch_norm
+from training import batch_norm, mode_check
 from training.examples import Examples
 from training.od_api import inputs
 from training.od_api import model as detection_model
@@ -13,6 +13,7 @@ from training.od_api.trainer_settings import settings
 from training.steps import Averages
 
 _OTHER_SEED = 1  # of the batches for batch norm: not those that the next steps train on
+_CHECKED_BATCHES = 4
 
 
 class Candidate:
@@ -20,6 +21,7 @@ class Candidate:
 
     Attributes:
         model: the detection model, in inference mode.
+        step: the weights are of; None before the first.
         measured: layers of batch norm whose statistics were measured.
     """
 
@@ -30,28 +32,39 @@ class Candidate:
         # built for inference cannot measure its batch norm.
         self.model = detection_model.build(config, training=meta_architecture(config) == "ssd")
         detection_model.set_training(False)
+        self.step: int | None = None
         self.measured = 0
+        self._data: tf.data.Dataset | None = None  # made once: it is traced when it is made
 
-    def take(self, variables: Sequence[tf.Variable], averages: Averages) -> None:
+    def take(self, step: int, variables: Sequence[tf.Variable], averages: Averages) -> None:
         """Takes over the averaged weights of the model in training and measures batch norm's statistics for them.
 
         Args:
+            step: they are of; nothing is done where it has taken this one already.
             variables: all variables of the model in training.
             averages: of those that are trained.
         """
+        if step == self.step:
+            return
         averaged = {variable.ref(): value for variable, value in zip(averages.variables, averages.values, strict=True)}
         for own, variable in zip(self.model.variables, variables, strict=True):
             own.assign(averaged.get(variable.ref(), variable))
-        chosen = settings(self._config)
-        batches = inputs.training_batches(
-            self._config,
-            self.model,
-            self._examples,
-            seed=chosen.seed + _OTHER_SEED,
-            batch_size=self._config.train_config.batch_size,
-        ).take(chosen.batch_norm_batches)
+        count = settings(self._config).batch_norm_batches
         self.measured = batch_norm.reestimate(
             self.model,
-            ((features[inputs.IMAGE], features[inputs.TRUE_SHAPE]) for features, _ in batches),
+            ((features[inputs.IMAGE], features[inputs.TRUE_SHAPE]) for features, _ in self._batches(count)),
             lambda batch: self.model.predict(*batch),
         )
+        self.step = step
+
+    def mode_losses(self) -> mode_check.ModeLosses | None:
+        """Whether it means the same in training and in inference mode; None where that cannot differ."""
+        return mode_check.mode_losses(self.model, self._batches(_CHECKED_BATCHES)) if self.measured else None
+
+    def _batches(self, count: int) -> tf.data.Dataset:
+        if self._data is None:
+            seed, batch_size = settings(self._config).seed + _OTHER_SEED, self._config.train_config.batch_size
+            self._data = inputs.training_batches(
+                self._config, self.model, self._examples, seed=seed, batch_size=batch_size
+            )
+        return self._data.take(count)

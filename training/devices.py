@@ -6,6 +6,9 @@ distributed_training, "Setting up the TF_CONFIG environment variable"); each sta
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -40,6 +43,31 @@ def strategy(count: int | None) -> tf.distribute.Strategy:
         if len(tf.config.list_logical_devices("CPU")) < count:
             raise UserError(f"--devices {count}: {error}") from error
     return tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(count)])
+
+
+def computes_in_bfloat16() -> bool:
+    """Whether this machine multiplies bfloat16 numbers by itself: GPUs from NVIDIA's Ampere on, CPUs that say so."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = (tf.config.experimental.get_device_details(gpu) for gpu in gpus)
+        return all(detail.get("compute_capability", (0, 0)) >= (8, 0) for detail in details)
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+@contextmanager
+def mixed_precision(wanted: bool) -> Iterator[None]:
+    """While it is open, models are built to compute in bfloat16, their variables in float32, where that is `wanted`."""
+    before = tf.keras.mixed_precision.global_policy()
+    if wanted:
+        tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        yield
+    finally:
+        tf.keras.mixed_precision.set_global_policy(before)
 
 
 def workers() -> int:

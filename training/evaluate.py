@@ -17,7 +17,6 @@ import argparse
 import glob
 import json
 import sys
-from itertools import islice
 from pathlib import Path
 
 from tqdm import tqdm
@@ -26,6 +25,7 @@ from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, UserError, run_comman
 from tools import tfrecord_file
 from tools.report import Report
 from training import batch_norm, run_folder
+from training.examples import Examples
 from training.od_api import inputs, pipeline, trainer_settings
 from training.od_api import model as detection_model
 from training.selection import standing
@@ -114,6 +114,7 @@ class Evaluator:
         loaded, self._options = pipeline.load(config), options
         if options.reestimate:
             self._training = training_config(loaded, options.train_records, options.label_map)
+            self._examples = Examples(self._training.train_input_reader.tf_record_input_reader.input_path)
         # Built for training, as batch norm is measured in that mode.
         self._model = detection_model.build(loaded, training=True)
         detection_model.set_training(False)
@@ -130,7 +131,10 @@ class Evaluator:
 
     def _reestimate(self) -> None:
         """Measures batch norm's statistics on some training batches, the same for each checkpoint."""
-        batches = islice(inputs.training_batches(self._training, self._model, seed=0), self._options.reestimate)
+        batch_size = self._training.train_config.batch_size
+        batches = inputs.training_batches(
+            self._training, self._model, self._examples, seed=0, batch_size=batch_size
+        ).take(self._options.reestimate)
         images = ((features[inputs.IMAGE], features[inputs.TRUE_SHAPE]) for features, _ in batches)
         batch_norm.reestimate(self._model, images, lambda batch: self._model.predict(*batch))
 

@@ -23,16 +23,16 @@ class Examples:
         file_of, offsets, lengths: (N,) int64 of each record: which file, where its data begin, how many bytes.
     """
 
-    def __init__(self, files: Sequence[Path]):
+    def __init__(self, files: Sequence[str | Path]):
         """Finds the records. Raises UserError where a file is torn or damaged, or there is no record at all."""
-        self.files = list(files)
+        self.files = [Path(file) for file in files]
         rows = [
             (number, offset, length)
             for number, file in enumerate(self.files)
             for offset, length in tfrecord_file.positions(file)
         ]
         if not rows:
-            raise UserError(f"{self.files[0].parent}: the records hold no image; run `make data` again")
+            raise UserError(f"{self.files[0]}: the records hold no image; run `make data` again")
         self.file_of, self.offsets, self.lengths = np.array(rows, np.int64).T
 
     def __len__(self) -> int:

@@ -3,7 +3,7 @@
 import math
 import os
 import resource
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import cv2
@@ -42,14 +42,16 @@ def picture(features: Mapping, labels: Mapping) -> bytes:
     return cv2.imencode(".png", sheet)[1].tobytes()
 
 
-def require_finite(step: int, losses: Mapping[str, float], features, labels, names: list[str], run: Path) -> None:
+def require_finite(
+    step: int, losses: Mapping[str, float], features, labels, places: Callable[[int], list[str]], run: Path
+) -> None:
     """Raises UserError where a loss or the gradients' norm isn't finite, and keeps what led there in the run folder.
 
     Args:
         step: the step just made.
         losses: what it gave.
         features, labels: its last batch, or this device's part of it.
-        names: where the images of the step are, for people.
+        places: gives where the images of a step are, by its number from 0.
         run: gets `not-finite-STEP.npz` (images, boxes yxyx in 0..1, weights, places) and a PNG of it.
     """
     wrong = {name: value for name, value in losses.items() if not math.isfinite(value)}
@@ -61,7 +63,7 @@ def require_finite(step: int, losses: Mapping[str, float], features, labels, nam
         "boxes": np.asarray(labels[inputs.BOXES]),
         "weights": np.asarray(labels[inputs.WEIGHTS]),
         "counts": np.asarray(labels[inputs.COUNTS]),
-        "places": np.array(names),
+        "places": np.array(places(step - 1)),
     }
     with open(f"{stem}.npz", "wb") as file:
         np.savez_compressed(file, **arrays)

@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from detect_faces.errors import UserError
 from tools.files import write_whole
-from training import restore
+from training import metrics_log, restore
 from training.od_api import pipeline, trainer_settings
 
 CONFIG = "pipeline.config"
-WEIGHTS = "weights"
+BEST, LAST = "best", "last"  # folders of weights for use
 
 # Lines of the config that a run may be continued with other values of: how long it goes on, on how many images, how
 # often it is looked at and by which figure.
@@ -26,7 +26,7 @@ def check_config(folder: Path, config_text: str) -> None:
     """Raises UserError where `folder` holds a run of another config; the message names the first line that differs."""
     path = folder / CONFIG
     # A start that failed before its first checkpoint (a wrong path, say) leaves nothing that its config matters for.
-    begun = any(tf.train.latest_checkpoint(str(place)) for place in (folder, folder / WEIGHTS))
+    begun = any(tf.train.latest_checkpoint(str(place)) for place in (folder, folder / LAST))
     if begun and path.is_file():
         before, now = (_binding_lines(text, path) for text in (pipeline.read(path), config_text))
         changed = [line for line in difflib.ndiff(before, now) if line[:2] in ("- ", "+ ")]
@@ -49,28 +49,37 @@ def write_config(folder: Path, config_text: str) -> None:
     write_whole(folder / CONFIG, config_text.encode())
 
 
-def resume(state: tf.train.Checkpoint, manager: tf.train.CheckpointManager) -> str | None:
+def resume(state: tf.train.Checkpoint, folder: Path) -> str | None:
     """Restores the newest whole state of training and returns its prefix; None where there is none to go on from.
 
     Raises:
         UserError: there are states, and all of them are damaged.
     """
-    for prefix in reversed(manager.checkpoints):
+    found = tf.train.get_checkpoint_state(str(folder))
+    prefixes = list(found.all_model_checkpoint_paths) if found else []
+    for prefix in reversed(prefixes):
         try:
             state.restore(prefix).assert_existing_objects_matched()
             return prefix
         except (AssertionError, *restore.UNREADABLE):
             continue
-    if manager.checkpoints:
-        folder = Path(manager.directory)
+    if prefixes:
         raise UserError(f"{folder}: none of its checkpoints is whole; delete the folder, or give another RUN=")
     return None
 
 
 def save_weights(folder: Path, model: tf.Module, step: int) -> str:
-    """Saves a model's weights as the run's result, in the layout the OD API's exporter reads. Returns the prefix."""
-    manager = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(folder / WEIGHTS), max_to_keep=1)
+    """Saves a model's weights for use, in place of those that `folder` holds. Returns their prefix.
+
+    The layout is the one that the OD API's exporter reads. Those in place go when the new ones are whole.
+    """
+    manager = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(folder), max_to_keep=1)
     return manager.save(checkpoint_number=step)
+
+
+def evaluations(folder: Path, metric: str) -> dict[int, float | None]:
+    """{step: figure} of the evaluations in the log of a run."""
+    return {line["step"]: line[metric] for line in metrics_log.read(folder / metrics_log.FILE) if metric in line}
 
 
 def config_path(folder: Path) -> Path:
@@ -82,17 +91,21 @@ def config_path(folder: Path) -> Path:
 
 
 def weights_path(folder: Path) -> str:
-    """The prefix of the weights that a run ended with. Raises UserError where it has not come to its end."""
+    """The prefix of a run's weights for use: the best, or the last of a run without evaluations.
+
+    Raises:
+        UserError: it isn't a run, or has none yet.
+    """
     config_path(folder)
-    latest = tf.train.latest_checkpoint(str(folder / WEIGHTS))
-    if latest is None:
-        raise UserError(f"{folder}: training has not come to its end; `make train RUN={folder.name}` goes on with it")
-    return latest
+    for place in (BEST, LAST):
+        if latest := tf.train.latest_checkpoint(str(folder / place)):
+            return latest
+    raise UserError(f"{folder}: no weights for use yet; `make train RUN={folder.name}` goes on with it")
 
 
 def finished_steps(folder: Path) -> int | None:
-    """The number of steps that the run's weights were trained for, None where it has none yet."""
-    latest = tf.train.latest_checkpoint(str(folder / WEIGHTS))
+    """The number of steps after which the run came to its end, None where it hasn't yet."""
+    latest = tf.train.latest_checkpoint(str(folder / LAST))
     return latest and int(latest.rpartition("-")[2])
 
 

@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         required=True,
         type=lambda text: None if text == "none" else text,
-        help="prefix to start from: the zoo's, a run's (runs/NAME/weights/ckpt-N), or `none` for random values",
+        help="prefix to start from: the zoo's, a run's (runs/NAME/best/ckpt-N), or `none` for random values",
     )
     group.add_argument(
         "--class-from",

@@ -61,31 +61,43 @@ class Trained:
 class TrainStep:
     """One step after the other, on batches from an iterator."""
 
-    def __init__(self, trained: Trained, element_spec, *, clip: float, accumulate: int, seed: int):
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        trained: Trained,
+        element_spec,
+        *,
+        clip: float,
+        accumulate: int,
+        seed: int,
+    ):
         """Prepares the step; it is traced when it is first made.
 
         Args:
+            strategy: the devices to make it on.
             trained: what it changes.
             element_spec: of the iterator's batches, (features, labels).
             clip: the largest global norm of the gradients; 0 for any.
             accumulate: batches of a step.
             seed: of what the model itself draws; a two-stage model samples its proposals.
         """
-        self._trained, self._clip, self._accumulate, self._seed = trained, clip, accumulate, seed
-        self._strategy = tf.distribute.get_strategy()
+        self._strategy, self._trained = strategy, trained
+        self._clip, self._accumulate, self._seed = clip, accumulate, seed
+        # Without autograph: the OD API is written for graphs, and converting all of its code takes half of the tracing.
         # With the signature of the data set, images of different sizes (of a two-stage model) share one trace.
         if accumulate == 1:
-            self._make = tf.function(self._whole_step, input_signature=element_spec)
+            self._make = tf.function(self._whole_step, input_signature=element_spec, autograph=False)
             return
         self._sums: dict[str, tf.Variable] = {}
-        self._gradients = [_sum_of_replicas(variable.shape) for variable in trained.variables]
-        self._count = _sum_of_replicas([])
+        with strategy.scope():
+            self._gradients = [_sum_of_replicas(variable.shape) for variable in trained.variables]
+            self._count = _sum_of_replicas([])
         batch_number = tf.TensorSpec([], tf.int64)
-        self._add = tf.function(self._add_batch, input_signature=(batch_number, *element_spec))
-        self._finish = tf.function(self._finish_step, input_signature=())
+        self._add = tf.function(self._add_batch, input_signature=(batch_number, *element_spec), autograph=False)
+        self._finish = tf.function(self._finish_step, input_signature=(), autograph=False)
 
     def __call__(self, batches: Iterator) -> dict[str, float]:
-        """Makes a step and returns `total`, its parts, `gradient_norm`, and `matched`, what the parts are a mean over."""
+        """Makes a step. Gives `total`, its parts, `gradient_norm`, and `matched`, what the parts are a mean over."""
         if self._accumulate == 1:
             made = self._make(*next(batches))
         else:
@@ -93,6 +105,12 @@ class TrainStep:
                 self._add(tf.constant(number, tf.int64), *next(batches))
             made = self._finish()
         return {name: float(value) for name, value in made.items()}
+
+    @property
+    def stateful_random_ops(self) -> list[str]:
+        """Random operations of the step whose state no checkpoint holds; there should be none. After the first step."""
+        traced = self._make if self._accumulate == 1 else self._add
+        return stateless_random.stateful_ops(traced.get_concrete_function().graph)
 
     # ---- Functions of all replicas ---------------------------------------------------------------------------------
 
@@ -109,7 +127,7 @@ class TrainStep:
                 total.assign_add(gradient)
             for name, loss in losses.sums.items():
                 if name not in self._sums:
-                    with tf.init_scope():
+                    with tf.init_scope(), self._strategy.scope():
                         self._sums[name] = _sum_of_replicas([])
                 self._sums[name].assign_add(loss)
             self._count.assign_add(losses.count)
@@ -161,7 +179,7 @@ class TrainStep:
         if self._clip:
             gradients, _ = tf.clip_by_global_norm(gradients, self._clip, use_norm=norm)
         pairs = zip(gradients, trained.variables, strict=True)
-        trained.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
+        trained.optimizer.apply_gradients(pairs, experimental_aggregate_gradients=False)
         trained.averages.update(trained.step + 1)
         parts = {name: loss * scale for name, loss in sums.items()} | {"regularization": penalty}
         return {"total": tf.add_n(list(parts.values())), **parts, "gradient_norm": norm, "matched": count}

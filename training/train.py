@@ -3,187 +3,243 @@
     make train                                              # SSDLite on the sample set, run "demo"
     make train DATASET=wider_face RUN=wider STEPS=2000
     python -m training.train --pipeline ssdlite_mobilenet_v2_320_face --records data/records/sample/train \\
-        --checkpoint checkpoints/ssdlite_mobilenet_v2_coco/model.ckpt --run runs/demo --steps 300
+        --validation data/records/sample/validation --checkpoint checkpoints/ssdlite_mobilenet_v2_coco/model.ckpt \\
+        --class-from person --run runs/demo --steps 300 --set train_config.batch_size=16
 
-The run folder holds the pipeline.config as it was run, `ckpt-*` (the state of training, from which the same command
-goes on after a kill), `train/` for TensorBoard, and at the end `weights/ckpt-*`: the averaged weights with batch norm
-statistics measured for them, which evaluation and export take.
+The run folder holds
+
+    pipeline.config     as it was run                 best/ckpt-N   the weights that evaluated best, for use
+    run.json            command, versions, seed, ...  last/ckpt-N   those that the run ended with, for use
+    metrics.jsonl       a line every few steps        ckpt-N        the state of training, the last two
+    inputs.png          the first batch               train/, eval/ for TensorBoard
+
+The same command goes on after a kill, from the last `ckpt-N`, to the same weights as without it. Weights for use are
+the averages of those in training, with batch norm statistics measured for them.
 """
 
 import argparse
 import sys
 import time
-from contextlib import ExitStack
-from datetime import timedelta
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import tensorflow as tf
-from tqdm import tqdm
 
 from detect_faces.errors import EXIT_INTERRUPTED, EXIT_OK, UserError, run_command
-from tools import label_map, tfrecord_file
-from tools.files import only_writer
-from training import batch_norm, run_folder, start
-from training.od_api import inputs, optimizer, pipeline
+from tools import tfrecord_file
+from tools.files import only_writer, write_whole
+from training import devices, guards, metrics_log, phases, records_check, run_folder, run_record, start
+from training.batches import Batches
+from training.candidate import Candidate
+from training.examples import Examples, example_at
+from training.metrics_log import MetricsLog
+from training.od_api import config_check, inputs, optimizer, overrides, pipeline
 from training.od_api import model as detection_model
+from training.od_api.trainer_settings import settings
+from training.progress import Progress
+from training.selection import standing
+from training.steps import Averages, Trained, TrainStep
+from training.stop_signals import StopSignals
+from training.validation import Validation
 
-LOG_EVERY = 10  # steps between points in TensorBoard
-TALK_EVERY = 15.0  # seconds between lines where there is no terminal for a progress bar
-MEASURED_BATCHES = 24  # for batch norm; at 24 images a batch the statistics of 576 images
+LOG_EVERY = 10  # steps between points in TensorBoard and lines of metrics.jsonl
+PICTURES = 8  # of the validation set, in TensorBoard
+TRIED = 3  # steps, before time and memory are estimated
+NO_LOSSES = ("gradient_norm", "matched")
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parse(argv)
+    with ExitStack() as until_the_end:
+        return train(parse(argv), sys.argv[1:] if argv is None else argv, until_the_end)
 
+
+def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStack) -> int:
+    """One run from its beginning, or from where it was, to its end; returns the exit code.
+
+    Args:
+        options: of `parse`.
+        typed: the arguments that they come from.
+        until_the_end: closes what is open when the run ends, however it does.
+    """
     # ---- What is to be run ----------------------------------------------------------------------------------------
     shards = tfrecord_file.find_files(options.records)
     config = pipeline.complete(
-        pipeline.load(options.pipeline),
+        pipeline.load(options.pipeline, options.overrides),
         records=[str(shard) for shard in shards],
         label_map=options.label_map,
         checkpoint=options.checkpoint,
         steps=options.steps,
         batch_size=options.batch_size,
     )
-    classes = label_map.read(options.label_map)
-    if len(classes) != pipeline.num_classes(config):
-        raise UserError(
-            f"{options.label_map} has {len(classes)} classes, {options.pipeline} num_classes: "
-            f"{pipeline.num_classes(config)}; they have to be the same"
-        )
-    images = sum(tfrecord_file.count_records(shard) for shard in shards)
-    if not images:
-        raise UserError(f"{options.records}: the records hold no image; run `make data` again")
-    reader = config.train_input_reader
-    # The records repeat: a buffer for more than there are would hold copies.
-    reader.shuffle_buffer_size = min(reader.shuffle_buffer_size, images)
-    run = options.run
-    run_folder.check_config(run, pipeline.text(config))
+    for warning in config_check.check(config, options.pipeline, options.overrides):
+        say(f"warning: {warning}")
+    chosen, run = settings(config), options.run
     steps, batch_size = config.train_config.num_steps, config.train_config.batch_size
-    if (done := run_folder.finished_steps(run)) is not None and done >= steps:
-        say(f"{run} has its {done} steps and its weights; nothing to do (more STEPS= goes on from there)")
+    images = batch_size * chosen.accumulate  # of a step
+    records_check.check(shards, options.label_map, say)
+    examples = Examples(shards)
+    run_folder.check_config(run, pipeline.text(config))
+    history = run_folder.evaluations(run, chosen.metric)  # {step: figure}
+    ended = run_folder.finished_steps(run)
+    if ended is not None and (ended >= steps or standing(history.items()).should_stop(chosen.patience)):
+        say(f"{run} ended at step {ended} and has its weights; nothing to do (more STEPS= goes on from there)")
         return EXIT_OK
 
     # ---- The model and where it starts ----------------------------------------------------------------------------
+    if options.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    strategy = devices.strategy(options.devices)
+    chief = devices.worker() == 0
+    if batch_size % strategy.num_replicas_in_sync:
+        raise UserError(f"a batch_size of {batch_size} cannot be shared by {strategy.num_replicas_in_sync} devices")
     # a run goes on from its own state
     continued = tf.train.latest_checkpoint(str(run)) is not None
-    model = start.build(config, options, seed=options.seed, continued=continued)
-    run_folder.write_config(run, pipeline.text(config))
-    only_one = ExitStack()  # until the process ends
-    only_one.enter_context(only_writer(run))
-    say(f"{images} images, {steps} steps of {batch_size}: {steps * batch_size / images:.1f} epochs; run folder {run}")
-
-    # ---- The state of training, and what an earlier start left of it ------------------------------------------------
-    step = tf.Variable(0, dtype=tf.int64, trainable=False)
-    optimise, learning_rate = optimizer.build(config, step)
-    average = tf.train.ExponentialMovingAverage(optimizer.average_decay(config), num_updates=step)
-    average.apply(model.trainable_variables)
-    averages = [average.average(variable) for variable in model.trainable_variables]
-    state = tf.train.Checkpoint(step=step, model=model, optimizer=optimise, averages=averages)
-    # A checkpoint is written under its own name first and the file `checkpoint` made to point to it afterwards:
-    # whenever the process is killed, the pointer names a whole one.
-    manager = tf.train.CheckpointManager(state, str(run), max_to_keep=2)
-    if run_folder.resume(state, manager):
+    if (bfloat16 := config.train_config.use_bfloat16) and not devices.computes_in_bfloat16():
+        say("warning: train_config.use_bfloat16: this machine emulates bfloat16, which is slower than float32")
+    with strategy.scope(), devices.mixed_precision(bfloat16):
+        model = start.build(config, options, seed=chosen.seed, continued=continued)
+        variables = phases.trained(
+            model,
+            only=config.train_config.update_trainable_variables,
+            frozen=config.train_config.freeze_variables,
+        )
+        step = tf.Variable(0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+        optimise, learning_rate = optimizer.build(config, step, model.trainable_variables)
+        averages = Averages(model.trainable_variables, optimizer.average_decay(config))
+    state = tf.train.Checkpoint(step=step, model=model, optimizer=optimise, averages=averages.values)
+    if continued and run_folder.resume(state, run):
         say(f"going on from step {int(step)}")
+    say(f"{len(examples):,} images, {steps:,} steps of {images}: {steps * images / len(examples):.1f} epochs; {run}")
+
+    # ---- Batches, in the order that seed and step decide ------------------------------------------------------------
+    def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        share = strategy.num_replicas_in_sync // context.num_input_pipelines
+        first = context.input_pipeline_id * share
+        return inputs.training_batches(
+            config,
+            model,
+            examples,
+            seed=chosen.seed,
+            batch_size=batch_size,
+            step=int(step),
+            accumulate=chosen.accumulate,
+            replicas=range(first, first + share),
+            all_replicas=strategy.num_replicas_in_sync,
+        )
+
+    batches = Batches(strategy, strategy.distribute_datasets_from_function(of_worker))
+    say(f"first batch: {guards.describe(*batches.peek())}")
+
+    def places(at: int) -> list[str]:
+        """Where the images of a step are."""
+        taken = range(at * images, (at + 1) * images)
+        return [examples.place(example_at(position, len(examples), chosen.seed)) for position in taken]
+
+    # ---- The run folder, which only one process writes ---------------------------------------------------------------
+    if write := chief and not options.dry_run:
+        run.mkdir(parents=True, exist_ok=True)
+        until_the_end.enter_context(only_writer(run))
+        run_folder.write_config(run, pipeline.text(config))
+        command = ["python", "-m", "training.train", *typed]
+        run_record.add_start(run, command=command, step=int(step), seed=chosen.seed, checkpoint=options.checkpoint)
+        if int(step) == 0:
+            write_whole(run / "inputs.png", guards.picture(*batches.peek()))
+        log = until_the_end.enter_context(MetricsLog(run / metrics_log.FILE, step=int(step)))
+        history = run_folder.evaluations(run, chosen.metric)
+        curves, evaluation_curves = (tf.summary.create_file_writer(str(run / name)) for name in ("train", "eval"))
+
+    # A checkpoint is written under its own name first and the file `checkpoint` made to point to it afterwards:
+    # whenever the process is killed, the pointer names a whole one. Workers besides the chief have to save, too.
+    manager = None
+    if not options.dry_run:
+        own_folder = run if chief else run / f".worker-{devices.worker()}"
+        manager = tf.train.CheckpointManager(state, str(own_folder), max_to_keep=2)
+
+    # ---- The weights as they would be used: evaluated in between, and the best kept ---------------------------------
+    candidate = validation = None
+    if not options.dry_run:
+        candidate = Candidate(config, examples)
+        validation = options.validation and Validation(options.validation, candidate.model, pictures=PICTURES)
+
+    def is_due(at: int) -> bool:
+        return bool(validation) and (at == steps or (chosen.evaluate_every and at % chosen.evaluate_every == 0))
+
+    def evaluate(at: int) -> dict:
+        candidate.take(at, model.variables, averages)
+        figures = validation()
+        history[at] = figures[chosen.metric]
+        now = standing(history.items())
+        figure = "none" if history[at] is None else f"{history[at]:.3f}"
+        say(f"step {at:,}: {chosen.metric} {figure} in {figures['seconds']:.0f} s; {now.summary(chosen.metric)}")
+        if write:
+            if now.best_step == at:
+                run_folder.save_weights(run / run_folder.BEST, candidate.model, at)
+            with evaluation_curves.as_default(step=at):
+                for name, figure in figures.items():
+                    if figure is not None:
+                        tf.summary.scalar(name, figure)
+                tf.summary.image("found", validation.pictures(), max_outputs=PICTURES)
+        return figures
 
     # ---- Steps ----------------------------------------------------------------------------------------------------
-    detection_model.set_training(True)
-    batches = iter(inputs.training_batches(config, model, seed=options.seed + int(step)))
-    clip = config.train_config.gradient_clipping_by_norm
+    train_step, batch_norm_modes, begun = None, phases.BatchNormModes(model), int(step)
+    progress = until_the_end.enter_context(closing(Progress(begun, steps, images)))
+    signals = until_the_end.enter_context(StopSignals())
+    # An evaluation that a kill cut short: its step is saved, its figures are not in the log.
+    if begun and is_due(begun) and begun not in history and write:
+        log.write(begun, evaluate(begun))
+    while int(step) < steps and not standing(history.items()).should_stop(chosen.patience):
+        if train_step is None or int(step) == chosen.head_only_steps:
+            head_only = int(step) < chosen.head_only_steps
+            now_trained = phases.head(variables) if head_only else variables
+            batch_norm_modes.follow(now_trained)
+            detection_model.set_training(True)
+            changed = Trained(model, now_trained, optimise, averages, step)
+            clip = config.train_config.gradient_clipping_by_norm
+            train_step = TrainStep(
+                strategy, changed, batches.element_spec, clip=clip, accumulate=chosen.accumulate, seed=chosen.seed
+            )
+        started = time.monotonic()
+        losses = train_step(batches)
+        done = int(step)
+        progress.update(done, losses, time.monotonic() - started)
+        guards.require_finite(done, losses, *batches.last, places, run)
+        if done == begun + 1 and train_step.stateful_random_ops:
+            say(f"warning: {', '.join(train_step.stateful_random_ops)}: a run that goes on after a kill will differ")
+        if done == begun + TRIED:
+            say(f"{steps - done:,} more steps take {progress.left(done)}, evaluations aside; {guards.memory_line()}")
+            if options.dry_run:
+                return EXIT_OK
+        asked = signals.asked
+        if manager and (done % chosen.save_every == 0 or done == steps or is_due(done) or asked):
+            manager.save(checkpoint_number=done)
+        figures = evaluate(done) if is_due(done) and not asked else {}
+        if write and (done % LOG_EVERY == 0 or figures):
+            measured = {name if name in NO_LOSSES else f"loss/{name}": value for name, value in losses.items()}
+            measured |= {"learning_rate": learning_rate(), "images_per_second": progress.images_per_second}
+            log.write(done, measured | figures)
+            with curves.as_default(step=done):
+                for name, value in measured.items():
+                    tf.summary.scalar(name, value)
+        if asked:
+            say(f"stopped at step {done}; the same command goes on from there")
+            return EXIT_INTERRUPTED
 
-    # With the signature of the data set, images of different sizes (of a two-stage model) share one trace.
-    @tf.function(input_signature=batches.element_spec)
-    def train_step(features, labels):
-        with tf.GradientTape() as tape:
-            losses = detection_model.losses(model, features, labels)
-        gradients = tape.gradient(losses["total"], model.trainable_variables)
-        if clip:
-            gradients, _ = tf.clip_by_global_norm(gradients, clip)
-        optimise.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        average.apply(model.trainable_variables)
-        step.assign_add(1)
-        return losses
-
-    writer = tf.summary.create_file_writer(str(run / "train"))
-    progress = Progress(int(step), steps, batch_size)
-    try:
-        while int(step) < steps:
-            features, labels = next(batches)
-            if int(step) == 0:
-                with writer.as_default(step=0):
-                    tf.summary.image("inputs", inputs.drawn(features, labels), max_outputs=8)
-            losses = {name: float(loss) for name, loss in train_step(features, labels).items()}
-            done = int(step)
-            if not all(map(tf.math.is_finite, losses.values())):
-                raise UserError(
-                    f"step {done}: the loss is not finite ({losses}); lower learning_rate_base in a copy of "
-                    f"{options.pipeline}, and give it as PIPELINE= with another RUN="
-                )
-            progress.update(done, losses)
-            if done % LOG_EVERY == 0:
-                with writer.as_default(step=done):
-                    for name, loss in losses.items():
-                        tf.summary.scalar(f"loss/{name}", loss)
-                    tf.summary.scalar("learning_rate", learning_rate())
-                    tf.summary.scalar("images_per_second", progress.images_per_second)
-            if done % options.save_every == 0 or done == steps:
-                manager.save(checkpoint_number=done)
-    except KeyboardInterrupt:
-        progress.close()
-        if int(step) == 0:
-            say("stopped before the first step; nothing to keep")
-        else:
-            manager.save(checkpoint_number=int(step))
-            say(f"stopped at step {int(step)}; the same command goes on from there")
-        return EXIT_INTERRUPTED
-    progress.close()
-
-    # ---- Weights for use ------------------------------------------------------------------------------------------
-    for variable, averaged in zip(model.trainable_variables, averages, strict=True):
-        variable.assign(averaged)
-    say(f"batch norm statistics of the averaged weights, on {MEASURED_BATCHES} batches")
-    measured = (next(batches)[0] for _ in range(MEASURED_BATCHES))
-    layers = batch_norm.reestimate(
-        model,
-        ((features[inputs.IMAGE], features[inputs.TRUE_SHAPE]) for features in measured),
-        lambda batch: model.predict(*batch),
-    )
-    say(f"measured {layers} layers" if layers else "the config freezes batch norm: nothing to measure")
-    saved = run_folder.save_weights(run, model, int(step))
-    print(saved)
+    # ---- The end ----------------------------------------------------------------------------------------------------
+    now = standing(history.items())
+    if now.should_stop(chosen.patience):
+        say(now.why_stopped(chosen.metric, chosen.patience))
+    elif validation:
+        say(now.summary(chosen.metric))
+    candidate.take(int(step), model.variables, averages)
+    losses_by_mode = candidate.mode_losses()
+    if losses_by_mode and (trouble := losses_by_mode.message()):
+        say(f"warning: {trouble}")
+    if write:
+        run_folder.save_weights(run / run_folder.LAST, candidate.model, int(step))
+    print(run_folder.weights_path(run))
     say(f"next: make eval RUN={run.name}, make export RUN={run.name}; curves: tensorboard --logdir {run}")
     return EXIT_OK
-
-
-class Progress:
-    """Says how far training is: a bar on a terminal, elsewhere a line now and then."""
-
-    def __init__(self, done: int, steps: int, batch_size: int):
-        self.first, self.steps, self.batch_size = done, steps, batch_size
-        self.started = self.spoke = None
-        self.images_per_second = 0.0
-        self.bar = tqdm(total=steps, initial=done, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
-
-    def update(self, done: int, losses: dict[str, float]) -> None:
-        now = time.monotonic()
-        if self.started is None:  # the first step is mostly tracing
-            self.started = self.spoke = now
-            self.first = done
-        else:
-            self.images_per_second = (done - self.first) * self.batch_size / (now - self.started)
-        self.bar.update(1)
-        self.bar.set_postfix_str(f"loss {losses['total']:.3f}, {self.images_per_second:.3g} images/s")
-        if self.bar.disable and (now - self.spoke >= TALK_EVERY or done == self.steps):
-            self.spoke = now
-            left = (now - self.started) / max(done - self.first, 1) * (self.steps - done)
-            parts = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items() if name != "total")
-            say(
-                f"step {done}/{self.steps}  loss {losses['total']:.3f} ({parts})  "
-                f"{self.images_per_second:.3g} images/s  {timedelta(seconds=round(left))} left"
-            )
-
-    def close(self) -> None:
-        self.bar.close()
 
 
 def say(message: object) -> None:
@@ -194,19 +250,24 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__.splitlines()[0])
     parser.add_argument("--pipeline", required=True, help="a name in pipelines/ or the path of a pipeline.config")
     parser.add_argument("--records", required=True, help="the training records: folder, file, glob or prefix@N")
+    parser.add_argument(
+        "--validation", help="records to evaluate on in between; without them no checkpoint is the best"
+    )
     parser.add_argument("--label-map", type=Path, default=Path("data/label_map.pbtxt"))
-    start.add_options(parser)
     parser.add_argument("--run", required=True, type=Path, help="run folder, such as runs/demo")
     parser.add_argument("--steps", type=int, help="in place of the config's num_steps")
     parser.add_argument("--batch-size", type=int, help="in place of the config's batch_size")
-    parser.add_argument("--save-every", type=int, default=100, help="steps between checkpoints (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the initial values and the augmentation (%(default)s)")
+    parser.add_argument("--devices", type=int, metavar="N", help="GPUs, or parts of the CPU to try it [1]")
+    parser.add_argument("--deterministic", action="store_true", help="the same weights each time, bit for bit; slower")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="a few steps to estimate time and memory; writes nothing"
+    )
+    overrides.add_option(parser)
+    start.add_options(parser)
     options = parser.parse_args(argv)
-    for name in ("batch_size", "save_every"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} has to be 1 or more")
-    if options.steps is not None and options.steps < 0:
-        parser.error("--steps has to be 0 or more")
+    for name, least in (("batch_size", 1), ("devices", 1), ("steps", 0)):
+        if getattr(options, name) is not None and getattr(options, name) < least:
+            parser.error(f"--{name.replace('_', '-')} has to be {least} or more")
     return options
 
 

@@ -39,7 +39,7 @@ def exported_ssdlite(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("ssdlite")
     pipeline = pipeline_config.load("ssdlite_mobilenet_v2_320_face")
-    weights = run_folder.save_weights(folder, detection_model.build(pipeline, training=False), 0)
+    weights = run_folder.save_weights(folder / run_folder.LAST, detection_model.build(pipeline, training=False), 0)
     exporter.export_saved_model(pipeline, weights, folder / "saved_model")
     graph_def = frozen_graph.freeze(folder / "saved_model")
     (folder / "frozen_inference_graph.pb").write_bytes(graph_def.SerializeToString())

@@ -101,6 +101,22 @@ def record(tmp_path):
     return write
 
 
+@pytest.fixture
+def training_batches():
+    """A function that gives the first `count` training batches of a config: [(features, labels)]."""
+
+    def batches(config, model, count: int) -> list:
+        from training.examples import Examples
+        from training.od_api import inputs
+
+        examples = Examples(config.train_input_reader.tf_record_input_reader.input_path)
+        size = config.train_config.batch_size
+        data = inputs.training_batches(config, model, examples, seed=0, batch_size=size)
+        return list(data.take(count))
+
+    return batches
+
+
 @pytest.fixture(scope="session")
 def sample_records(tmp_path_factory, label_map) -> dict[str, str]:
     """Records of the sample set: {"train": folder, "validation": folder}."""

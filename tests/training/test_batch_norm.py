@@ -1,7 +1,5 @@
 """Batch norm statistics against numpy, and what they are for: training and inference mode agree."""
 
-import itertools
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -160,7 +158,7 @@ def test_calibration_of_a_dead_channel():
     assert model(tf.constant(batches[0])).numpy() == pytest.approx(before, abs=1e-4)
 
 
-def test_after_reestimation_training_and_inference_agree_in_loss(face_model, record, label_map):
+def test_after_reestimation_training_and_inference_agree_in_loss(face_model, record, label_map, training_batches):
     """The OD API's SSDLite, fresh: its moving statistics (0 and 1) are wrong by far.
 
     Its predictors are made strong, so that the loss depends on what the network sees.
@@ -174,7 +172,7 @@ def test_after_reestimation_training_and_inference_agree_in_loss(face_model, rec
         label_map=label_map,
         batch_size=4,
     )
-    batches = list(itertools.islice(inputs.training_batches(config, face_model, seed=0), 1))
+    batches = training_batches(config, face_model, 1)
 
     def loss(training):
         detection_model.set_training(training)

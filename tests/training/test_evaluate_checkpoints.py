@@ -29,7 +29,7 @@ def small_run(tmp_path) -> Path:
     for step in (100, 9):
         state = tf.train.Checkpoint(step=tf.Variable(step, dtype=tf.int64), model=model)
         state.write(str(run / f"ckpt-{step}"))
-    run_folder.save_weights(run, model, 100)
+    run_folder.save_weights(run / run_folder.LAST, model, 100)
     (run / "ckpt-200_temp").mkdir()  # of a save that was cut short
     (run / "ckpt-200_temp/part-00000-of-00001.index").touch()
     return run
@@ -38,12 +38,12 @@ def small_run(tmp_path) -> Path:
 @pytest.mark.parametrize(
     "name, expected",
     [
-        ("", ["ckpt-9", "ckpt-100", "weights/ckpt-100"]),
+        ("", ["ckpt-9", "ckpt-100", "last/ckpt-100"]),
         ("ckpt-9", ["ckpt-9"]),
         ("ckpt-9.index", ["ckpt-9"]),
         ("ckpt-9.data-00000-of-00001", ["ckpt-9"]),
         ("ckpt-*", ["ckpt-100", "ckpt-9"]),
-        ("*/ckpt-*", ["weights/ckpt-100"]),
+        ("*/ckpt-*", ["last/ckpt-100"]),
     ],
 )
 def test_what_a_name_stands_for(small_run, name, expected):
@@ -65,7 +65,7 @@ def test_an_empty_run_has_no_checkpoint(tmp_path):
 def test_the_config_is_the_run_s(small_run, tmp_path):
     config = small_run / "pipeline.config"
     assert evaluate.config_of(str(small_run / "ckpt-9"), None) == config
-    assert evaluate.config_of(str(small_run / "weights/ckpt-100"), None) == config
+    assert evaluate.config_of(str(small_run / "last/ckpt-100"), None) == config
     with pytest.raises(UserError, match=r"elsewhere/ckpt-1: no pipeline.config beside it; give .* --pipeline"):
         evaluate.config_of(str(tmp_path / "elsewhere/ckpt-1"), None)
     chosen = evaluate.config_of(str(small_run / "ckpt-9"), "ssdlite_mobilenet_v2_320_face")
@@ -75,7 +75,7 @@ def test_the_config_is_the_run_s(small_run, tmp_path):
 def test_steps_and_kinds(small_run):
     shutil.copy(small_run / "ckpt-9.index", small_run / "best.index")
     shutil.copy(small_run / "ckpt-9.data-00000-of-00001", small_run / "best.data-00000-of-00001")
-    cases = {"ckpt-9": (9, True), "weights/ckpt-100": (100, False), "best": (9, True)}
+    cases = {"ckpt-9": (9, True), "last/ckpt-100": (100, False), "best": (9, True)}
     for name, expected in cases.items():
         prefix = str(small_run / name)
         assert (run_folder.step_of(prefix), run_folder.holds_state(prefix)) == expected
@@ -126,7 +126,7 @@ def run(tmp_path, seeing_model, monkeypatch, sample_records, label_map) -> Path:
         bias.assign_add(tf.fill(bias.shape, 0.01 * step))
         state = tf.train.Checkpoint(step=tf.Variable(step, dtype=tf.int64), model=seeing_model, averages=averages)
         state.write(str(run / f"ckpt-{step}"))
-    run_folder.save_weights(run, seeing_model, 200)
+    run_folder.save_weights(run / run_folder.LAST, seeing_model, 200)
     torn = run / "ckpt-150.data-00000-of-00001"
     torn.write_bytes(torn.read_bytes()[:100_000])
     monkeypatch.setattr(detection_model, "build", lambda *_, **__: seeing_model)  # once is enough for all tests

@@ -1,7 +1,5 @@
 """Training and inference mode compared: statistics that fit, statistics that are wrong, and a model that stays."""
 
-import itertools
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -40,7 +38,7 @@ def test_the_tolerance_can_be_another():
 
 
 @pytest.fixture
-def batches(face_model, record, label_map) -> list:
+def batches(face_model, record, label_map, training_batches) -> list:
     """Two training batches of four; the predictors are made strong, so that the loss depends on what the model sees."""
     for variable in face_model.variables:
         if variable.name.endswith("Predictor/kernel:0"):
@@ -51,7 +49,7 @@ def batches(face_model, record, label_map) -> list:
         label_map=label_map,
         batch_size=4,
     )
-    return list(itertools.islice(inputs.training_batches(config, face_model, seed=0), 2))
+    return training_batches(config, face_model, 2)
 
 
 def test_statistics_of_a_model(face_model, batches):

@@ -1,24 +1,34 @@
 """Training batches: where the boxes are after augmentation and resizing, and which of them count."""
 
-import itertools
-
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from training.od_api import inputs, pipeline
+from training.od_api import inputs, pipeline, trainer_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*set_learning_phase")
 
 
-def batches(model, records, label_map, count=1, batch_size=1, augmented=False):
-    """Batches as numpy arrays: [(features, labels)]."""
-    config = pipeline.complete(
-        pipeline.load("ssdlite_mobilenet_v2_320_face"), records=[records], label_map=label_map, batch_size=batch_size
-    )
-    config.train_input_reader.shuffle_buffer_size = 16
-    if not augmented:
-        del config.train_config.data_augmentation_options[:]
-    return list(itertools.islice(inputs.training_batches(config, model, seed=1).as_numpy_iterator(), count))
+@pytest.fixture
+def batches(face_model, label_map, training_batches):
+    """A function from records to batches as numpy arrays: [(features, labels)]."""
+
+    def make(records, count=1, batch_size=1, crops=False):
+        config = pipeline.complete(
+            pipeline.load("ssdlite_mobilenet_v2_320_face"),
+            records=[records],
+            label_map=label_map,
+            batch_size=batch_size,
+        )
+        options = config.train_config.data_augmentation_options
+        kept = [option for option in options if crops and option.HasField("random_horizontal_flip")]
+        del options[:]
+        options.extend(kept)
+        if not crops:
+            trainer_settings.settings(config).ClearField("face_crop")
+        return tf.nest.map_structure(lambda tensor: tensor.numpy(), training_batches(config, face_model, count))
+
+    return make
 
 
 def faces(labels, index=0):
@@ -28,13 +38,13 @@ def faces(labels, index=0):
     return labels["groundtruth_boxes"][index, :count], labels["groundtruth_weights"][index, :count]
 
 
-def test_an_image_without_faces(face_model, record, label_map):
-    ((features, labels),) = batches(face_model, record(np.zeros((0, 4))), label_map)
+def test_an_image_without_faces(batches, record):
+    ((features, labels),) = batches(record(np.zeros((0, 4))))
     assert features[inputs.IMAGE].shape == (1, 320, 320, 3)
     assert len(faces(labels)[0]) == 0
 
 
-def test_letterbox_and_weights(face_model, record, label_map):
+def test_letterbox_and_weights(batches, record):
     boxes = [
         [64, 96, 164, 196],
         [300, 0, 316.2, 16.2],
@@ -42,7 +52,7 @@ def test_letterbox_and_weights(face_model, record, label_map):
         [200, 300, 300, 400],
         [600, 440, 640, 480],
     ]
-    ((features, labels),) = batches(face_model, record(boxes, ignore=[0, 0, 0, 1, 0]), label_map)
+    ((features, labels),) = batches(record(boxes, ignore=[0, 0, 0, 1, 0]))
     assert features[inputs.TRUE_SHAPE].tolist() == [[240, 320, 3]]
     image = features[inputs.IMAGE][0]
     assert image[:240].max() == pytest.approx(1, abs=0.05) and image[:240].min() == pytest.approx(-1, abs=0.05)
@@ -55,20 +65,20 @@ def test_letterbox_and_weights(face_model, record, label_map):
     assert labels["groundtruth_classes"][0, :5].tolist() == [[1]] * 5
 
 
-def test_no_face_of_a_crowd_is_lost(face_model, record, label_map):
+def test_no_face_of_a_crowd_is_lost(batches, record):
     """As many faces as the fullest photograph of WIDER FACE has."""
     corners = np.stack(np.meshgrid(np.arange(48) * 13, np.arange(41) * 11), -1).reshape(-1, 2)
     boxes = np.concatenate([corners, corners + 9], axis=1)
-    ((_, labels),) = batches(face_model, record(boxes), label_map)
+    ((_, labels),) = batches(record(boxes))
     found, _ = faces(labels)
     assert len(found) == 1968
     assert found == pytest.approx(boxes[:, [1, 0, 3, 2]] / 640, abs=1e-5)
 
 
-def test_after_augmentation_the_boxes_are_still_on_the_faces(face_model, record, label_map):
+def test_after_augmentation_the_boxes_are_still_on_the_faces(batches, record):
     boxes = [[64, 96, 194, 256], [400, 200, 520, 350]]
     seen, sizes, counted = 0, [], 0
-    for features, labels in batches(face_model, record(boxes, copies=8), label_map, 12, batch_size=4, augmented=True):
+    for features, labels in batches(record(boxes, copies=8), 12, batch_size=4, crops=True):
         for index, image in enumerate(features[inputs.IMAGE]):
             found, weights = faces(labels, index)
             assert set(weights) <= {0, 1}
@@ -90,8 +100,8 @@ def test_after_augmentation_the_boxes_are_still_on_the_faces(face_model, record,
     assert max(sizes) > 2 * min(sizes)  # crops of several scales
 
 
-def test_drawn_boxes(face_model, record, label_map):
-    ((features, labels),) = batches(face_model, record([[64, 96, 164, 196], [400, 0, 412, 12]]), label_map)
+def test_drawn_boxes(batches, record):
+    ((features, labels),) = batches(record([[64, 96, 164, 196], [400, 0, 412, 12]]))
     image = inputs.drawn(features, labels)[0].numpy()
     assert image.min() >= 0 and image.max() <= 1
     counts, too_small = image[44:104, 28:88], image[:10, 196:210]

@@ -43,7 +43,7 @@ def value(message, path: str):
         ("train_config.fine_tune_checkpoint", 'back\\slash "x" = y', 'back\\slash "x" = y'),
         ("train_config.fine_tune_checkpoint", '""', ""),
         ("model.ssd.post_processing.score_converter", "SOFTMAX", 2),
-        (f"{OPTIONS}[1].random_horizontal_flip.probability", "0.25", 0.25),
+        (f"{OPTIONS}[0].random_horizontal_flip.probability", "0.25", 0.25),
         (f"{GRID}[0].base_sizes", "[12, 17, 24]", [12, 17, 24]),
         (f"{GRID}[0].base_sizes", "[]", []),
         (f"{GRID}[0].base_sizes", "5", [5]),

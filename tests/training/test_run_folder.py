@@ -71,7 +71,7 @@ def test_a_start_that_failed_binds_nobody(tmp_path):
 def test_weights_alone_bind_to_their_config_too(tmp_path):
     folder = tmp_path / "run"
     start(folder, TEXT)
-    run_folder.save_weights(folder, Network([1.0]), 0)
+    run_folder.save_weights(folder / run_folder.LAST, Network([1.0]), 0)
     with pytest.raises(UserError, match="another config"):
         start(folder, TEXT.replace("24", "8"))
 
@@ -79,13 +79,13 @@ def test_weights_alone_bind_to_their_config_too(tmp_path):
 def test_weights_are_found_and_restored(tmp_path):
     folder = begun(tmp_path / "run")
     assert run_folder.finished_steps(folder) is None
-    with pytest.raises(UserError, match="not come to its end; `make train RUN=run` goes on"):
+    with pytest.raises(UserError, match="no weights for use yet; `make train RUN=run` goes on"):
         run_folder.weights_path(folder)
-    run_folder.save_weights(folder, Network([1.0, 2.0]), 300)
-    saved = run_folder.save_weights(folder, Network([3.0, 4.0]), 600)
-    assert run_folder.weights_path(folder) == saved == str(folder / "weights/ckpt-600")
+    run_folder.save_weights(folder / run_folder.LAST, Network([1.0, 2.0]), 300)
+    saved = run_folder.save_weights(folder / run_folder.LAST, Network([3.0, 4.0]), 600)
+    assert run_folder.weights_path(folder) == saved == str(folder / "last/ckpt-600")
     assert run_folder.finished_steps(folder) == 600
-    assert not list(folder.glob("weights/ckpt-300*"))
+    assert not list(folder.glob("last/ckpt-300*"))
     network = Network([0.0, 0.0])
     run_folder.restore_weights(saved, network)
     assert network.weights.numpy().tolist() == [3, 4]

@@ -50,7 +50,8 @@ BLOCK = """
 def full(tmp_path) -> Path:
     """The SSDLite config with a full block in front: nothing of the OD API's own has been named before."""
     path = tmp_path / "full.config"
-    path.write_text(BLOCK + pipeline.find(SSDLITE).read_text())
+    text = pipeline.find(SSDLITE).read_text()
+    path.write_text(BLOCK + text[: text.index("[face_detector.trainer]")])
     return path
 
 

@@ -149,9 +149,8 @@ def _augmentation(train: Message) -> Iterator[Fault]:
 def _not_done(config: TrainEvalPipelineConfig) -> Iterator[Fault]:
     """Fields that change what is trained in the OD API's own loop, and nothing here."""
     train = config.train_config
-    for name in ("freeze_variables", "update_trainable_variables", "bias_grad_multiplier", "use_bfloat16"):
-        if getattr(train, name):
-            yield f"train_config.{name}", "has no effect here"
+    if train.bias_grad_multiplier:
+        yield "train_config.bias_grad_multiplier", "has no effect here"
     if not train.add_regularization_loss:
         yield "train_config.add_regularization_loss", "has no effect here: regularizers count; give them a weight of 0"
     if config.HasField("graph_rewriter"):

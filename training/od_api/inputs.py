@@ -1,37 +1,152 @@
-"""Training batches: the OD API's own reader, augmentation and resizing, as the pipeline config says."""
+"""Training batches: the OD API's own decoder, augmentation and resizing, each batch a function of seed and step."""
+
+from collections.abc import Iterator
+from unittest import mock
 
 import tensorflow as tf
 from object_detection import inputs
+from object_detection.builders import decoder_builder
 from object_detection.core.standard_fields import InputDataFields as Fields
-from object_detection.protos.input_reader_pb2 import InputReader
+from object_detection.utils import config_util
+
+from detect_faces.errors import UserError
+from training.examples import Examples, example_at, positions
+from training.face_crop import FaceCrop
+from training.od_api import stateless_random
+from training.od_api.trainer_settings import settings
 
 IMAGE = Fields.image  # (batch, H, W, 3) float32, preprocessed
 TRUE_SHAPE = Fields.true_image_shape  # (batch, 3) int32, without the padding
+BOXES = Fields.groundtruth_boxes  # (batch, max boxes, 4) float32 yxyx in 0..1 of the input, padded with zeros
+CLASSES = Fields.groundtruth_classes  # (batch, max boxes, classes) float32
+WEIGHTS = Fields.groundtruth_weights  # (batch, max boxes) float32
+COUNTS = Fields.num_groundtruth_boxes  # (batch,) int32
 
-# Faces smaller than this at the model's input get weight 0, whatever the pipeline: the anchors matched to them train
-# nothing. (Anchors that overlap them too little to be matched still count as background.)
-SMALLEST_FACE = 8.0  # pixels, square root of the area
+PREFETCHED = 2  # batches
 
-
-def training_batches(pipeline, model, *, seed: int) -> tf.data.Dataset:
-    """An endless data set of (features, labels), batched and padded as the OD API's losses take them."""
-    tf.random.set_seed(seed)
-    reader = InputReader()
-    reader.CopyFrom(pipeline.train_input_reader)
-    if not reader.HasField("num_parallel_batches"):
-        # So many batches of decoded float photographs are held at a time; the OD API's own 8 are gigabytes.
-        reader.num_parallel_batches = 1
-    batches = inputs.train_input(pipeline.train_config, reader, pipeline.model, model)
-    return batches.map(_ignore_tiny_faces).prefetch(2)
+# Of each box, what no loss asks for and is no longer so, or no longer there, after a crop.
+_OF_WHOLE_IMAGES = (
+    Fields.groundtruth_area,
+    Fields.groundtruth_is_crowd,
+    Fields.groundtruth_difficult,
+    Fields.groundtruth_group_of,
+)
 
 
-def _ignore_tiny_faces(features: dict, labels: dict) -> tuple[dict, dict]:
-    """Gives weight 0 to boxes below SMALLEST_FACE."""
-    height, width = tf.unstack(tf.cast(tf.shape(features[Fields.image])[1:3], tf.float32))
-    boxes = labels[Fields.groundtruth_boxes]  # (batch, max boxes, 4) yxyx in 0..1
+def training_batches(
+    pipeline,
+    model,
+    examples: Examples,
+    *,
+    seed: int,
+    batch_size: int,
+    step: int = 0,
+    accumulate: int = 1,
+    replicas: range = range(1),
+    all_replicas: int = 1,
+) -> tf.data.Dataset:
+    """An endless data set of (features, labels), batched and padded as the OD API's losses take them.
+
+    Args:
+        pipeline: the TrainEvalPipelineConfig.
+        model: whose preprocessing is applied.
+        examples: what to train on.
+        seed: decides the order of the examples and their augmentation.
+        batch_size: of all replicas together.
+        step: the first one.
+        accumulate: batches of a step.
+        replicas: those to make batches for, in turn; each gets its share of every batch.
+        all_replicas: how many there are, those of other machines included.
+    """
+
+    def numbered() -> Iterator[tuple[int, int]]:
+        """(position in the run, number of the example)."""
+        batch = step * accumulate
+        while True:
+            for replica in replicas:
+                for position in positions(batch, batch_size, replica, all_replicas):
+                    yield position, example_at(position, len(examples), seed)
+            batch += 1
+
+    signature = (tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64))
+    load = _loader(pipeline, model, examples, seed)
+    return (
+        tf.data.Dataset.from_generator(numbered, output_signature=signature)
+        .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .batch(batch_size // all_replicas, drop_remainder=True)
+        .prefetch(PREFETCHED)
+    )
+
+
+def _loader(pipeline, model, examples: Examples, seed: int):
+    """A function from (position, number) of an example to its features and labels."""
+    decode = decoder_builder.build(pipeline.train_input_reader).decode
+    transform = _transform(pipeline, model)
+    chosen = settings(pipeline)
+    crop = None
+    if chosen.HasField("face_crop"):
+        options = chosen.face_crop
+        crop = FaceCrop(options.share, options.min_size, options.max_size, options.max_zoom)
+    input_size = _input_size(pipeline)
+    if crop and not input_size:
+        raise UserError("trainer.face_crop needs an image_resizer that gives one fixed size")
+
+    def read(number):
+        try:
+            return examples.read(int(number))
+        except UserError as error:
+            raise ValueError(str(error)) from error
+
+    @tf.autograph.experimental.do_not_convert  # the OD API is written for graphs; converting all of it takes long
+    def load(position, number):
+        data = tf.numpy_function(read, [number], tf.string, stateful=False)
+        data.set_shape([])
+        tensors = decode(data)
+        own = tf.stack([tf.cast(seed, tf.int64), position])
+        if crop:
+            tensors = _crop(tensors, crop, input_size, tf.random.experimental.stateless_fold_in(own, 1))
+        with stateless_random.seeded(tf.random.experimental.stateless_fold_in(own, 2)):
+            features, labels = transform(tensors)
+        return features, _ignore_tiny_faces(features, labels, chosen.smallest_face)
+
+    return load
+
+
+def _transform(pipeline, model):
+    """The OD API's augmentation, resizing and padding of one decoded example, as its train_input puts them together."""
+    taken = []
+
+    def take(*_, transform_input_data_fn, **__):
+        taken.append(transform_input_data_fn)
+
+    with mock.patch.dict(inputs.INPUT_BUILDER_UTIL_MAP, dataset_build=take):
+        inputs.train_input(pipeline.train_config, pipeline.train_input_reader, pipeline.model, model)
+    return taken[0]
+
+
+def _input_size(pipeline) -> tuple[int, int] | None:
+    """(height, width) of the model's input; None where it differs from image to image."""
+    size = config_util.get_spatial_image_size(config_util.get_image_resizer_config(pipeline.model))
+    return tuple(size) if all(side is not None and side > 0 for side in size) else None
+
+
+def _crop(tensors: dict, crop: FaceCrop, input_size: tuple[int, int], seed: tf.Tensor) -> dict:
+    image, kept, boxes, weights = crop(tensors[IMAGE], tensors[BOXES], tensors[WEIGHTS], input_size, seed)
+    classes = tf.gather(tensors[CLASSES], kept)
+    rest = {name: value for name, value in tensors.items() if name not in _OF_WHOLE_IMAGES}
+    return {**rest, IMAGE: image, BOXES: boxes, CLASSES: classes, WEIGHTS: weights}
+
+
+def _ignore_tiny_faces(features: dict, labels: dict, smallest: float) -> dict:
+    """Labels that give weight 0 to boxes of one image below `smallest` pixels, square root of the area.
+
+    The anchors matched to them train nothing. (Anchors that overlap them too little to be matched still count as
+    background.)
+    """
+    height, width = tf.unstack(tf.cast(tf.shape(features[IMAGE])[:2], tf.float32))
+    boxes = labels[BOXES]
     areas = (boxes[..., 2] - boxes[..., 0]) * height * (boxes[..., 3] - boxes[..., 1]) * width
-    large_enough = tf.cast(areas >= SMALLEST_FACE**2, tf.float32)
-    return features, {**labels, Fields.groundtruth_weights: labels[Fields.groundtruth_weights] * large_enough}
+    return {**labels, WEIGHTS: labels[WEIGHTS] * tf.cast(areas >= smallest**2, tf.float32)}
 
 
 def drawn(features: dict, labels: dict) -> tf.Tensor:
@@ -39,8 +154,8 @@ def drawn(features: dict, labels: dict) -> tf.Tensor:
 
     Boxes that count are green, those of weight 0 red.
     """
-    images = tf.clip_by_value(features[Fields.image] / 2 + 0.5, 0, 1)
-    boxes, counts = labels[Fields.groundtruth_boxes], labels[Fields.groundtruth_weights][..., None] > 0
+    images = tf.clip_by_value(features[IMAGE] / 2 + 0.5, 0, 1)
+    boxes, counts = labels[BOXES], labels[WEIGHTS][..., None] > 0
     for chosen, colour in ((counts, [0.0, 1.0, 0.0]), (~counts, [1.0, 0.0, 0.0])):
         images = tf.image.draw_bounding_boxes(images, tf.where(chosen, boxes, 0.0), [colour])
     return images

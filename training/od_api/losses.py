@@ -71,5 +71,5 @@ def regularization(model: DetectionModel) -> tf.Tensor:
 
 
 def _short(name: str) -> str:
-    """"Loss/BoxClassifierLoss/localization_loss" is BoxClassifierLoss/localization."""
+    """ "Loss/BoxClassifierLoss/localization_loss" is BoxClassifierLoss/localization."""
     return name.removeprefix("Loss/").removesuffix("_loss")

@@ -56,11 +56,13 @@ class BatchDetector:
             return [found[name] for name in (fields.detection_boxes, fields.detection_scores, fields.num_detections)]
 
         with mode(training=False), _built_for_inference(model):
-            self._prepare = tf.function(prepare, input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
+            image = tf.TensorSpec([None, None, 3], tf.uint8)
+            self._prepare = tf.function(prepare, input_signature=[image], autograph=False)
             shape = self._prepare.get_concrete_function().output_shapes[0]  # (1, H, W, 3)
             self.batch_size = batch_size if shape.is_fully_defined() else 1
             images = tf.TensorSpec([None, *shape[1:]], tf.float32)
-            self._detect = tf.function(detect, input_signature=[images, tf.TensorSpec([None, 3], tf.int32)])
+            shapes = tf.TensorSpec([None, 3], tf.int32)
+            self._detect = tf.function(detect, input_signature=[images, shapes], autograph=False)
             self._detect.get_concrete_function()
 
     def prepare(self, image_rgb: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:

@@ -1,8 +1,8 @@
 """Random numbers of the OD API drawn from a seed of each example, so that a batch depends on its position alone.
 
-The OD API draws with `tf.random_uniform` and its like, whose state lives in the process: a resumed run would see other
-crops than one that never stopped, and parallel workers make the order a matter of luck. While `seeded` holds, these
-functions draw statelessly: from the seed given, and the number of draws before it in the traced code.
+The OD API draws with `tf.random_uniform` and its like, and Keras for its dropout. Their state lives in the process: a
+resumed run would see other crops than one that never stopped, and parallel workers make the order a matter of luck.
+While `seeded` holds, they draw statelessly: from the seed given, and the number of draws before in the traced code.
 Can go when: the OD API's preprocessor takes stateless generators.
 """
 
@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from unittest import mock
 
 import tensorflow as tf
+from tf_keras.src import backend
 
 # Ops whose state is hidden. Of those one left in a traced function would make it differ from run to run.
 STATEFUL_OPS = frozenset(
@@ -42,12 +43,16 @@ def seeded(seed: tf.Tensor) -> Iterator[None]:
     def distorted_box(image_size, bounding_boxes, seed=None, seed2=None, name=None, **options):
         return tf.image.stateless_sample_distorted_bounding_box(image_size, bounding_boxes, next_seed(), **options)
 
+    def dropout(generator, inputs, rate, noise_shape=None, nonce=None):
+        return tf.nn.experimental.stateless_dropout(inputs, rate, next_seed(), noise_shape=noise_shape)
+
     v1 = tf.compat.v1
     replacements = [
         *((place, name, uniform) for place, name in ((v1, "random_uniform"), (v1.random, "uniform"))),
         *((place, name, normal) for place, name in ((v1, "random_normal"), (v1.random, "normal"))),
         *((place, name, shuffle) for place, name in ((v1, "random_shuffle"), (v1.random, "shuffle"))),
         (v1.image, "sample_distorted_bounding_box", distorted_box),
+        (backend.RandomGenerator, "dropout", dropout),
         (tf.random, "uniform", uniform),
         (tf.random, "normal", normal),
         (tf.random, "shuffle", shuffle),

@@ -78,6 +78,14 @@ def settings(pipeline: pipeline_pb2.TrainEvalPipelineConfig) -> Message:
     return pipeline.Extensions[TRAINER]
 
 
+def removed(pipeline: pipeline_pb2.TrainEvalPipelineConfig) -> pipeline_pb2.TrainEvalPipelineConfig:
+    """A copy of a config without the trainer's settings, which an OD API without this extension refuses to read."""
+    done = pipeline_pb2.TrainEvalPipelineConfig()
+    done.CopyFrom(pipeline)
+    done.ClearExtension(TRAINER)
+    return done
+
+
 def spelled_out(pipeline: pipeline_pb2.TrainEvalPipelineConfig) -> pipeline_pb2.TrainEvalPipelineConfig:
     """A copy of a config in which the trainer's settings stand with their values, where they are defaults, too."""
     done = pipeline_pb2.TrainEvalPipelineConfig()
