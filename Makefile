@@ -21,13 +21,13 @@ EXPORT_DIR := exported-models/$(RUN)
 PIPELINE_FILE := $(if $(filter %.config,$(PIPELINE)),$(PIPELINE),pipelines/$(PIPELINE).config)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor lock data verify stats check show checkpoint train eval export compare demo test test-slow lint wheel clean
+.PHONY: help setup doctor lock data verify stats check show checkpoint train config checkpoints eval export inspect unfreeze compare demo test test-slow lint wheel clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
 		awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 	@echo
-	@echo "  variables: DATASET=$(DATASET) SPLIT=$(SPLIT) RUN=$(RUN) PIPELINE=$(PIPELINE) STEPS= BATCH= MIN_SCORE=$(MIN_SCORE)"
+	@echo "  variables: DATASET=$(DATASET) SPLIT=$(SPLIT) RUN=$(RUN) PIPELINE=$(PIPELINE) STEPS= BATCH= SET=\"a.b=1 ...\" DRY_RUN=1 MIN_SCORE=$(MIN_SCORE)"
 	@echo "             IMAGES= ANNOTATIONS= CLASSES=\"NAME=face ...\" MAX_SIDE= WORKERS= CHECKPOINT=$(CHECKPOINT)"
 
 setup: $(INSTALLED)  ## Make .venv from requirements.lock (CPython 3.11 to 3.13)
@@ -86,14 +86,22 @@ checkpoint: $(INSTALLED)  ## Get the weights to start from: the TF1 zoo's, or th
 		$(if $(PHOTOGRAPHS),--photographs "$(PHOTOGRAPHS)")
 
 # From the checkpoints of `make checkpoint` the heads of the one class start from a class of theirs; CLASS_FROM= for none.
-# REINITIALISE= and MAP= take several, separated by spaces: `python -m training.train --help` says what they match.
+# REINITIALISE=, MAP= and SET= take several, separated by spaces: `python -m training.train --help` says what they match.
 train: CLASS_FROM = $(if $(findstring ssdlite_mobilenet_v2_coco/,$(CHECKPOINT)),person)$(if \
 	$(findstring faster_rcnn_inception_resnet_v2_atrous_oid/,$(CHECKPOINT)),Human face)
 train: $(INSTALLED)  ## Fine-tune: PIPELINE on DATASET into runs/RUN; the same command goes on after a kill
 	@$(PYTHON) -m training.train --pipeline "$(PIPELINE)" --records "$(TRAIN)" --label-map "$(LABEL_MAP)" \
+		$(if $(wildcard $(VALIDATION)),--validation "$(VALIDATION)") $(foreach set,$(SET),--set '$(set)') \
 		--checkpoint "$(CHECKPOINT)" $(if $(CLASS_FROM),--class-from "$(CLASS_FROM)") \
 		$(foreach regex,$(REINITIALISE),--reinitialise '$(regex)') $(foreach map,$(MAP),--map '$(map)') \
-		--run "$(RUN_DIR)" $(if $(STEPS),--steps $(STEPS)) $(if $(BATCH),--batch-size $(BATCH))
+		--run "$(RUN_DIR)" $(if $(STEPS),--steps $(STEPS)) $(if $(BATCH),--batch-size $(BATCH)) \
+		$(if $(DEVICES),--devices $(DEVICES)) $(if $(DRY_RUN),--dry-run)
+
+config: $(INSTALLED)  ## Check PIPELINE with SET= and print it as training takes it
+	@$(PYTHON) -m training.config "$(PIPELINE)" $(foreach set,$(SET),--set '$(set)')
+
+checkpoints: $(INSTALLED)  ## COCO metrics of every checkpoint of RUN on DATASET's validation records
+	@$(PYTHON) -m training.evaluate --records "$(VALIDATION)" --run "$(RUN_DIR)"
 
 eval: $(INSTALLED)  ## COCO metrics on DATASET's validation records, of the checkpoint and of the export
 	@$(PYTHON) -m training.detect --run "$(RUN_DIR)" --records "$(VALIDATION)" --output "$(RUN_DIR)/eval/checkpoint.jsonl"
@@ -107,6 +115,13 @@ eval: $(INSTALLED)  ## COCO metrics on DATASET's validation records, of the chec
 
 export: $(INSTALLED)  ## Frozen graph, SavedModel and TFLite of a run, in exported-models/RUN
 	@$(PYTHON) -m export --run "$(RUN_DIR)" --output "$(EXPORT_DIR)" --label-map "$(LABEL_MAP)" --min-score $(MIN_SCORE)
+
+inspect: $(INSTALLED)  ## What is in FILE: a frozen graph, SavedModel, checkpoint, TFLite or ONNX model
+	@$(PYTHON) -m export.inspect "$(FILE)"
+
+unfreeze: $(INSTALLED)  ## The frozen graph FILE back into a checkpoint for PIPELINE, in checkpoints/RUN
+	@$(PYTHON) -m export.unfreeze "$(FILE)" --output "checkpoints/$(RUN)/model.ckpt" --pipeline "$(PIPELINE)" \
+		$(if $(PHOTOGRAPHS),--photographs "$(PHOTOGRAPHS)")
 
 compare: $(INSTALLED)  ## The export and OpenCV's face cascades on the same images: accuracy and time
 	@$(PYTHON) -m evaluation.compare --records "$(VALIDATION)" --model "$(EXPORT_DIR)" --output "$(RUN_DIR)/compare"
