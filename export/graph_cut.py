@@ -96,7 +96,7 @@ def read_by(graph_def: tf.compat.v1.GraphDef, scope: str) -> list[str]:
     for node in graph_def.node:
         if node.op in _CONVOLUTIONS and named.fullmatch(node.name):
             source = node.input[0]
-            while nodes[node_name(source)].op == "Identity":
+            while named.fullmatch(source) and nodes[node_name(source)].op == "Identity":
                 source = nodes[node_name(source)].input[0]
             if not named.fullmatch(source):
                 found[tensor_name(graph_def, source)] = None

@@ -80,6 +80,20 @@ def seeing_model(face_model):
 
 
 @pytest.fixture
+def thin_inception(monkeypatch):
+    """Inception-ResNet-v2 with five residual blocks in place of forty: everything else of it is there."""
+    from tf_keras.src.applications import inception_resnet_v2
+
+    block, last = inception_resnet_v2.inception_resnet_block, {("block17", 20), ("block8", 10)}
+
+    def thin(x, scale, block_type, block_idx, **more):
+        kept = block_idx == 1 or (block_type, block_idx) in last
+        return block(x, scale, block_type, block_idx, **more) if kept else x
+
+    monkeypatch.setattr(inception_resnet_v2, "inception_resnet_block", thin)
+
+
+@pytest.fixture
 def record(tmp_path):
     """A function that writes records of a white 640 x 480 picture with black boxes, and gives their path.
 

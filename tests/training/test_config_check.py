@@ -251,6 +251,12 @@ def test_crowds_cut_off_by_default(edited):
     ]
 
 
+def test_more_samples_than_proposals(edited):
+    path = edited("second_stage_batch_size: 64", "second_stage_batch_size: 400", FASTER_RCNN)
+    with pytest.raises(UserError, match=r"line \d+: .*second_stage_batch_size: is 400, more than first_stage_max_pro"):
+        config_check.check(pipeline.load(path), path)
+
+
 def test_traps_of_faster_rcnn(edited):
     path = edited("first_stage_max_proposals: 300", "first_stage_max_proposals: 64", FASTER_RCNN)
     (warning,) = config_check.check(pipeline.load(path), path)

@@ -200,11 +200,37 @@ def test_the_od_api_s_own_evaluation_agrees_with_ours(
 
 
 @pytest.mark.slow
-def test_faster_rcnn_takes_steps_and_ends_with_weights(tmp_path, sample_records):
-    """The large pipeline: stride 8 behind its shim, frozen batch norm, images of different sizes. 8 GiB."""
-    run = tmp_path / "large"
-    done = python("training.train", *arguments(run, sample_records["train"], "--steps", "2", pipeline=FASTER_RCNN))
-    assert done.returncode == 0, done.stderr
-    assert "BoxClassifierLoss/classification" in done.stderr
-    assert "the config freezes batch norm" in done.stderr
-    assert run_folder.finished_steps(run) == 2
+def test_faster_rcnn_is_killed_and_goes_on_to_the_same_weights(tmp_path, sample_records, thin_inception, capsys):
+    """A thin network of the large pipeline: stride 8 behind its shim, frozen batch norm, images of different sizes."""
+    changes = [
+        "model.faster_rcnn.image_resizer.keep_aspect_ratio_resizer={min_dimension: 128 max_dimension: 192}",
+        "model.faster_rcnn.first_stage_max_proposals=64",
+        "trainer.save_every=1",
+    ]
+    more = [argument for change in changes for argument in ("--set", change)]
+    runs = {name: arguments(tmp_path / name, sample_records["train"], *more, pipeline=FASTER_RCNN) for name in "ab"}
+    assert train.main([*runs["a"], "--steps", "2"]) == 0
+    err = capsys.readouterr().err
+    assert "BoxClassifierLoss/classification" in err and "will differ" not in err
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(train.TrainStep, "__call__", stopping_at(1, train.TrainStep.__call__))
+        with pytest.raises(KeyboardInterrupt):
+            train.main([*runs["b"], "--steps", "2"])
+    assert train.main([*runs["b"], "--steps", "2"]) == 0
+    one, other = (run_folder.weights_path(tmp_path / name) for name in "ab")
+    reader, its = restore.checkpoint_reader(one), restore.checkpoint_reader(other)
+    names = [name for name in reader.get_variable_to_shape_map() if name.endswith("VARIABLE_VALUE")]
+    assert len(names) > 100
+    assert [name for name in names if not np.array_equal(reader.get_tensor(name), its.get_tensor(name))] == []
+
+
+def stopping_at(steps: int, make):
+    """The function that makes a step, which stops the run before it makes more than so many."""
+    made = iter(range(steps))
+
+    def make_or_stop(self, batches):
+        if next(made, None) is None:
+            raise KeyboardInterrupt
+        return make(self, batches)
+
+    return make_or_stop

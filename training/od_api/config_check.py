@@ -162,6 +162,10 @@ def _model_errors(prefix: str, architecture: str, model: Message) -> Iterator[Fa
                 parts[f"{name}.{chosen}.{field.name}"] = hyperparams_builder.KerasLayerHyperparams, part
     for name, (build, part) in parts.items():
         yield from _build_errors(f"{prefix}.{name}", build, part)
+    if architecture == "faster_rcnn" and model.second_stage_batch_size > model.first_stage_max_proposals:
+        most = model.first_stage_max_proposals
+        reason = f"is {model.second_stage_batch_size}, more than first_stage_max_proposals, {most}"
+        yield f"{prefix}.second_stage_batch_size", reason
     if architecture == "ssd" and model.HasField("mask_head_config"):
         yield f"{prefix}.mask_head_config", "masks cannot be trained here; remove it"
 
