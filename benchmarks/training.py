@@ -111,6 +111,7 @@ def _of_ours(options: argparse.Namespace) -> list[float]:
         tf.distribute.get_strategy(),
         Trained(network, variables, optimise, averages, step),
         data.element_spec,
+        batch_size=options.batch_size,
         clip=config.train_config.gradient_clipping_by_norm,
         accumulate=1,
         seed=0,

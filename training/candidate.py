@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from training import batch_norm, mode_check
+from training import batch_norm, mode_check, phases
 from training.examples import Examples
 from training.od_api import inputs
 from training.od_api import model as detection_model
@@ -32,29 +32,37 @@ class Candidate:
         # built for inference cannot measure its batch norm.
         self.model = detection_model.build(config, training=meta_architecture(config) == "ssd")
         detection_model.set_training(False)
+        self._modes = phases.BatchNormModes(self.model)
         self.step: int | None = None
         self.measured = 0
         self._data: tf.data.Dataset | None = None  # made once: it is traced when it is made
 
-    def take(self, step: int, variables: Sequence[tf.Variable], averages: Averages) -> None:
+    def take(
+        self, step: int, variables: Sequence[tf.Variable], averages: Averages, trained: Sequence[tf.Variable]
+    ) -> None:
         """Takes over the averaged weights of the model in training and measures batch norm's statistics for them.
 
         Args:
             step: they are of; nothing is done where it has taken this one already.
             variables: all variables of the model in training.
-            averages: of those that are trained.
+            averages: of those that can be trained.
+            trained: those that are; batch norm of frozen layers keeps the statistics that the others learned behind.
         """
         if step == self.step:
             return
         averaged = {variable.ref(): value for variable, value in zip(averages.variables, averages.values, strict=True)}
         for own, variable in zip(self.model.variables, variables, strict=True):
             own.assign(averaged.get(variable.ref(), variable))
+        refs = {variable.ref() for variable in trained}
+        pairs = zip(self.model.variables, variables, strict=True)
+        self._modes.follow([own for own, variable in pairs if variable.ref() in refs])
         count = settings(self._config).batch_norm_batches
-        self.measured = batch_norm.reestimate(
-            self.model,
-            ((features[inputs.IMAGE], features[inputs.TRUE_SHAPE]) for features, _ in self._batches(count)),
-            lambda batch: self.model.predict(*batch),
-        )
+        if count:
+            self.measured = batch_norm.reestimate(
+                self.model,
+                ((features[inputs.IMAGE], features[inputs.TRUE_SHAPE]) for features, _ in self._batches(count)),
+                lambda batch: self.model.predict(*batch),
+            )
         self.step = step
 
     def mode_losses(self) -> mode_check.ModeLosses | None:

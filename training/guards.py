@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from detect_faces.errors import UserError
-from tools.files import write_whole
+from tools.files import whole_file, write_whole
 from training.od_api import inputs
 
 _SHOWN = 16  # pictures of a batch
@@ -43,7 +43,7 @@ def picture(features: Mapping, labels: Mapping) -> bytes:
 
 
 def require_finite(
-    step: int, losses: Mapping[str, float], features, labels, places: Callable[[int], list[str]], run: Path
+    step: int, losses: Mapping[str, float], features, labels, places: Callable[[int], list[str]], run: Path | None
 ) -> None:
     """Raises UserError where a loss or the gradients' norm isn't finite, and keeps what led there in the run folder.
 
@@ -52,11 +52,14 @@ def require_finite(
         losses: what it gave.
         features, labels: its last batch, or this device's part of it.
         places: gives where the images of a step are, by its number from 0.
-        run: gets `not-finite-STEP.npz` (images, boxes yxyx in 0..1, weights, places) and a PNG of it.
+        run: gets `not-finite-STEP.npz` (images, boxes yxyx in 0..1, weights, places) and a PNG; None keeps nothing.
     """
     wrong = {name: value for name, value in losses.items() if not math.isfinite(value)}
     if not wrong:
         return
+    what = ", ".join(f"{name} {value}" for name, value in wrong.items())
+    if run is None:
+        raise UserError(f"step {step}: not finite: {what}; lower the learning rate (learning_rate_base)")
     stem = run / f"not-finite-{step}"
     arrays = {
         "images": np.asarray(features[inputs.IMAGE], np.float32),
@@ -65,10 +68,9 @@ def require_finite(
         "counts": np.asarray(labels[inputs.COUNTS]),
         "places": np.array(places(step - 1)),
     }
-    with open(f"{stem}.npz", "wb") as file:
+    with whole_file(Path(f"{stem}.npz"), "wb") as file:
         np.savez_compressed(file, **arrays)
     write_whole(Path(f"{stem}.png"), picture(features, labels))
-    what = ", ".join(f"{name} {value}" for name, value in wrong.items())
     raise UserError(
         f"step {step}: not finite: {what}; its images and boxes are in {stem}.npz and .png, and the last checkpoint is "
         f"whole; lower the learning rate (learning_rate_base) and give another RUN=, or look for wrong boxes"

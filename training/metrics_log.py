@@ -32,6 +32,7 @@ class MetricsLog:
         Raises:
             UserError: a line of the file is none; a torn last one is no error.
         """
+        self._path = path
         kept = [record for record in read(path) if record["step"] <= step]
         text = b"".join(map(_line, kept))
         if not path.is_file() or path.read_bytes() != text:
@@ -54,6 +55,17 @@ class MetricsLog:
             left = left[os.write(self._file, left) :]
         os.fsync(self._file)
         self._last = step
+
+    def amend(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds to the line of `step` where that is the last one, and is as `write` otherwise."""
+        if step != self._last:
+            self.write(step, values)
+            return
+        records = read(self._path)
+        records[-1] |= {name: _number(value) for name, value in values.items()}
+        os.close(self._file)
+        write_whole(self._path, b"".join(map(_line, records)))
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
 
     def close(self) -> None:
         os.close(self._file)

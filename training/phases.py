@@ -1,7 +1,8 @@
 """Which variables train: all but those a config freezes; while the head warms up, those of the predictors only."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import tensorflow as tf
 
@@ -9,7 +10,7 @@ from detect_faces.errors import UserError
 from training.od_api import model as detection_model
 
 # In the Keras names of the OD API's predictors: SSD's, those shared between layers, and both stages' of Faster R-CNN.
-_PREDICTORS = re.compile(r"BoxPredictor|RPNConv|FirstStage.*Predictor|mask_rcnn_\w+_head")
+_PREDICTORS = re.compile(r"BoxPredictor|RPN(Conv|BatchNorm)|FirstStage.*Predictor|mask_rcnn_\w+_head")
 
 
 def trained(
@@ -17,7 +18,7 @@ def trained(
     *,
     only: Sequence[str] = (),
     frozen: Sequence[str] = (),
-    tf1_name: Callable[[tf.Variable], str | None] = lambda variable: None,
+    tf1_names: Mapping[str, str] = MappingProxyType({}),
 ) -> list[tf.Variable]:
     """The variables to train.
 
@@ -25,13 +26,15 @@ def trained(
         model: the detection model.
         only, frozen: regular expressions that match anywhere in a variable's name, its Keras name or its TF1 name: the
             config's `update_trainable_variables` (where there are any, no other is trained) and `freeze_variables`.
-        tf1_name: of a variable, where it has one.
+        tf1_names: {name: TF1 name} of the variables that have one.
 
     Raises:
         UserError: a pattern is not a regular expression or matches nothing, or nothing is left to train.
     """
     chosen = {variable.ref(): True for variable in model.trainable_variables}
-    names = {variable.ref(): (variable.name, tf1_name(variable) or "") for variable in model.trainable_variables}
+    names = {
+        variable.ref(): (variable.name, tf1_names.get(variable.name, "")) for variable in model.trainable_variables
+    }
     if only:
         chosen = {ref: _matches(only, "update_trainable_variables", names)[ref] for ref in chosen}
     if frozen:
@@ -43,8 +46,11 @@ def trained(
 
 
 def head(variables: Sequence[tf.Variable]) -> list[tf.Variable]:
-    """Of these, the predictors'."""
-    return [variable for variable in variables if _PREDICTORS.search(variable.name)]
+    """Of these, the predictors'. Raises UserError where there is none."""
+    chosen = [variable for variable in variables if _PREDICTORS.search(variable.name)]
+    if not chosen:
+        raise UserError("trainer.head_only_steps: the predictors are frozen; nothing would be trained in these steps")
+    return chosen
 
 
 class BatchNormModes:

@@ -18,7 +18,7 @@ BEST, LAST = "best", "last"  # folders of weights for use
 # Lines of the config that a run may be continued with other values of: how long it goes on, on how many images, how
 # often it is looked at and by which figure.
 _MAY_CHANGE = re.compile(
-    r"\s*(num_steps|total_steps|warmup_steps|shuffle_buffer_size|evaluate_every|patience|metric|save_every): "
+    r"\s*(num_steps|total_steps|warmup_steps|shuffle_buffer_size|evaluate_every|patience|save_every): "
 )
 
 
@@ -133,7 +133,7 @@ def checkpoints(folder: Path) -> list[str]:
     Raises UserError where `folder` isn't a run or has none.
     """
     config_path(folder)
-    found = [path for pattern in ("*.index", "*/*.index") for path in folder.glob(pattern)]
+    found = [path for pattern in ("*.index", "[!.]*/*.index") for path in folder.glob(pattern)]
     prefixes = [str(path).removesuffix(".index") for path in found if _CHECKPOINT.fullmatch(path.name)]
     if not prefixes:
         raise UserError(f"{folder}: no checkpoint yet; `make train RUN={folder.name}` goes on with it")

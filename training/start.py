@@ -1,7 +1,7 @@
 """The model of a run, and where its weights start: the plan is shown, and refused if it leaves something open.
 
     --checkpoint checkpoints/ssdlite_mobilenet_v2_coco/model.ckpt --class-from person
-    --checkpoint runs/mine/weights/ckpt-300 --reinitialise '.*/ClassPredictor/.*'
+    --checkpoint runs/mine/best/ckpt-300 --reinitialise '.*/ClassPredictor/.*'
     --checkpoint imagenet/model.ckpt --map 'MobilenetV2/=FeatureExtractor/MobilenetV2/' --reinitialise '(?!FeatureEx).*'
 
 Two kinds of checkpoints will do: with the names of the TF1 model zoo, and TF2's, such as those of a run. In the first

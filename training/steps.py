@@ -67,6 +67,7 @@ class TrainStep:
         trained: Trained,
         element_spec,
         *,
+        batch_size: int,
         clip: float,
         accumulate: int,
         seed: int,
@@ -77,33 +78,32 @@ class TrainStep:
             strategy: the devices to make it on.
             trained: what it changes.
             element_spec: of the iterator's batches, (features, labels).
+            batch_size: of all devices together.
             clip: the largest global norm of the gradients; 0 for any.
             accumulate: batches of a step.
             seed: of what the model itself draws; a two-stage model samples its proposals.
         """
         self._strategy, self._trained = strategy, trained
         self._clip, self._accumulate, self._seed = clip, accumulate, seed
+        self._share = batch_size // strategy.num_replicas_in_sync
         # Without autograph: the OD API is written for graphs, and converting all of its code takes half of the tracing.
         # With the signature of the data set, images of different sizes (of a two-stage model) share one trace.
         if accumulate == 1:
             self._make = tf.function(self._whole_step, input_signature=element_spec, autograph=False)
             return
-        self._sums: dict[str, tf.Variable] = {}
         with strategy.scope():
             self._gradients = [_sum_of_replicas(variable.shape) for variable in trained.variables]
-            self._count = _sum_of_replicas([])
         batch_number = tf.TensorSpec([], tf.int64)
         self._add = tf.function(self._add_batch, input_signature=(batch_number, *element_spec), autograph=False)
-        self._finish = tf.function(self._finish_step, input_signature=(), autograph=False)
+        self._finish = tf.function(self._finish_step, autograph=False)
 
     def __call__(self, batches: Iterator) -> dict[str, float]:
         """Makes a step. Gives `total`, its parts, `gradient_norm`, and `matched`, what the parts are a mean over."""
         if self._accumulate == 1:
             made = self._make(*next(batches))
         else:
-            for number in range(self._accumulate):
-                self._add(tf.constant(number, tf.int64), *next(batches))
-            made = self._finish()
+            added = [self._add(tf.constant(number, tf.int64), *next(batches)) for number in range(self._accumulate)]
+            made = self._finish(tf.nest.map_structure(lambda *parts: tf.add_n(parts), *added))
         return {name: float(value) for name, value in made.items()}
 
     @property
@@ -116,45 +116,47 @@ class TrainStep:
 
     def _whole_step(self, features, labels):
         def in_replica(features, labels):
-            return self._apply(*self._batch(tf.constant(0, tf.int64), features, labels))
+            gradients, losses = self._batch(tf.constant(0, tf.int64), features, labels)
+            return self._apply(*self._of_all_replicas((gradients, losses.sums, losses.count)))
 
         return self._advance(self._strategy.run(in_replica, args=(features, labels)))
 
     def _add_batch(self, number, features, labels):
+        """Adds a batch's gradients to the others, and gives its sums of losses and their count."""
+
         def in_replica(number, features, labels):
             gradients, losses = self._batch(number, features, labels)
             for total, gradient in zip(self._gradients, gradients, strict=True):
                 total.assign_add(gradient)
-            for name, loss in losses.sums.items():
-                if name not in self._sums:
-                    with tf.init_scope(), self._strategy.scope():
-                        self._sums[name] = _sum_of_replicas([])
-                self._sums[name].assign_add(loss)
-            self._count.assign_add(losses.count)
+            return self._of_all_replicas((losses.sums, losses.count))
 
-        self._strategy.run(in_replica, args=(number, features, labels))
+        added = self._strategy.run(in_replica, args=(number, features, labels))
+        return tf.nest.map_structure(self._of_any_replica, added)
 
-    def _finish_step(self):
-        def in_replica():
-            sums = {name: tf.identity(total) for name, total in self._sums.items()}
-            losses = LossSums(sums, tf.identity(self._count), tf.constant(0.0))
+    def _finish_step(self, added):
+        def in_replica(added):
             gradients = [tf.identity(total) for total in self._gradients]
-            with tf.control_dependencies([*gradients, losses.count, *sums.values()]):
-                for total in (*self._gradients, self._count, *self._sums.values()):
+            with tf.control_dependencies(gradients):
+                for total in self._gradients:
                     total.assign(tf.zeros_like(total))
-            return self._apply(gradients, losses)
+            return self._apply(self._of_all_replicas(gradients), *added)
 
-        return self._advance(self._strategy.run(in_replica))
+        return self._advance(self._strategy.run(in_replica, args=(added,)))
 
     def _advance(self, made):
         self._trained.step.assign_add(1)
-        # Every replica has the same: they were added up before they were applied.
-        return {name: self._strategy.experimental_local_results(value)[0] for name, value in made.items()}
+        return {name: self._of_any_replica(value) for name, value in made.items()}
+
+    def _of_any_replica(self, value):
+        return self._strategy.experimental_local_results(value)[0]
 
     # ---- Functions of one replica ----------------------------------------------------------------------------------
 
     def _batch(self, number, features, labels) -> tuple[list[tf.Tensor], LossSums]:
         """The gradients of a batch's sum of losses, and the losses."""
+        features, labels = tf.nest.map_structure(  # which a data set of several machines does not know
+            lambda tensor: tf.ensure_shape(tensor, [self._share, *tensor.shape[1:]]), (features, labels)
+        )
         replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
         place = (self._trained.step * self._accumulate + number) * self._strategy.num_replicas_in_sync + replica
         with tf.GradientTape() as tape, stateless_random.seeded(tf.stack([tf.cast(self._seed, tf.int64), place])):
@@ -163,13 +165,15 @@ class TrainStep:
         gradients = tape.gradient(total, self._trained.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return gradients, losses
 
-    def _apply(self, gradients: list[tf.Tensor], losses: LossSums) -> dict[str, tf.Tensor]:
-        """Applies the gradients of all replicas' sums of losses."""
+    def _of_all_replicas(self, values):
+        """The sums of values over all replicas."""
+        if self._strategy.num_replicas_in_sync == 1:
+            return values
+        return tf.distribute.get_replica_context().all_reduce("SUM", values)
+
+    def _apply(self, gradients: list[tf.Tensor], sums: dict[str, tf.Tensor], count: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Applies the gradients of the sums of losses."""
         trained, zero = self._trained, tf.UnconnectedGradients.ZERO
-        sums, count = losses.sums, losses.count
-        if self._strategy.num_replicas_in_sync > 1:
-            everything = (gradients, sums, count)
-            gradients, sums, count = tf.distribute.get_replica_context().all_reduce("SUM", everything)
         scale = 1.0 / tf.maximum(count, 1.0)
         with tf.GradientTape() as tape:
             penalty = regularization(trained.model)

@@ -33,7 +33,7 @@ from training.batches import Batches
 from training.candidate import Candidate
 from training.examples import Examples, example_at
 from training.metrics_log import MetricsLog
-from training.od_api import config_check, inputs, optimizer, overrides, pipeline
+from training.od_api import config_check, inputs, optimizer, overrides, pipeline, tf1_names
 from training.od_api import model as detection_model
 from training.od_api.trainer_settings import settings
 from training.progress import Progress
@@ -61,7 +61,9 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
         typed: the arguments that they come from.
         until_the_end: closes what is open when the run ends, however it does.
     """
-    # ---- What is to be run ----------------------------------------------------------------------------------------
+    # ---- What is to be run, and on what -----------------------------------------------------------------------------
+    strategy = devices.strategy(options.devices)  # first: TensorFlow takes no other devices once it is in use
+    chief = devices.worker() == 0
     shards = tfrecord_file.find_files(options.records)
     config = pipeline.complete(
         pipeline.load(options.pipeline, options.overrides),
@@ -76,9 +78,15 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
     chosen, run = settings(config), options.run
     steps, batch_size = config.train_config.num_steps, config.train_config.batch_size
     images = batch_size * chosen.accumulate  # of a step
-    records_check.check(shards, options.label_map, say)
+    validation_shards = tfrecord_file.find_files(options.validation) if options.validation else []
+    records_check.check([*shards, *validation_shards], options.label_map, say)
+    if not validation_shards:
+        say("note: without validation records no checkpoint is the best, and training does not stop early")
     examples = Examples(shards)
     run_folder.check_config(run, pipeline.text(config))
+    if write := chief and not options.dry_run:
+        run.mkdir(parents=True, exist_ok=True)
+        until_the_end.enter_context(only_writer(run))
     history = run_folder.evaluations(run, chosen.metric)  # {step: figure}
     ended = run_folder.finished_steps(run)
     if ended is not None and (ended >= steps or standing(history.items()).should_stop(chosen.patience)):
@@ -88,27 +96,31 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
     # ---- The model and where it starts ----------------------------------------------------------------------------
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
-    strategy = devices.strategy(options.devices)
-    chief = devices.worker() == 0
     if batch_size % strategy.num_replicas_in_sync:
         raise UserError(f"a batch_size of {batch_size} cannot be shared by {strategy.num_replicas_in_sync} devices")
     # a run goes on from its own state
-    continued = tf.train.latest_checkpoint(str(run)) is not None
+    continued = tf.train.latest_checkpoint(str(run))
     if (bfloat16 := config.train_config.use_bfloat16) and not devices.computes_in_bfloat16():
         say("warning: train_config.use_bfloat16: this machine emulates bfloat16, which is slower than float32")
     with strategy.scope(), devices.mixed_precision(bfloat16):
-        model = start.build(config, options, seed=chosen.seed, continued=continued)
+        model = start.build(config, options, seed=chosen.seed, continued=bool(continued))
         variables = phases.trained(
             model,
             only=config.train_config.update_trainable_variables,
             frozen=config.train_config.freeze_variables,
+            tf1_names=tf1_names.naming(config, model) if tf1_names.known(config) else {},
         )
         step = tf.Variable(0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
         optimise, learning_rate = optimizer.build(config, step, model.trainable_variables)
         averages = Averages(model.trainable_variables, optimizer.average_decay(config))
+
+    def steps_made() -> int:
+        return int(step.read_value())  # of several devices they are several variables
+
     state = tf.train.Checkpoint(step=step, model=model, optimizer=optimise, averages=averages.values)
-    if continued and run_folder.resume(state, run):
-        say(f"going on from step {int(step)}")
+    if continued and (prefix := run_folder.resume(state, run)):
+        say(f"going on from step {steps_made()}" + ("" if prefix == continued else f"; {continued} is damaged"))
+        history = {at: figure for at, figure in history.items() if at <= steps_made()}
     say(f"{len(examples):,} images, {steps:,} steps of {images}: {steps * images / len(examples):.1f} epochs; {run}")
 
     # ---- Batches, in the order that seed and step decide ------------------------------------------------------------
@@ -121,7 +133,7 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
             examples,
             seed=chosen.seed,
             batch_size=batch_size,
-            step=int(step),
+            step=steps_made(),
             accumulate=chosen.accumulate,
             replicas=range(first, first + share),
             all_replicas=strategy.num_replicas_in_sync,
@@ -135,17 +147,14 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
         taken = range(at * images, (at + 1) * images)
         return [examples.place(example_at(position, len(examples), chosen.seed)) for position in taken]
 
-    # ---- The run folder, which only one process writes ---------------------------------------------------------------
-    if write := chief and not options.dry_run:
-        run.mkdir(parents=True, exist_ok=True)
-        until_the_end.enter_context(only_writer(run))
+    # ---- What is written of the run ---------------------------------------------------------------------------------
+    if write:
         run_folder.write_config(run, pipeline.text(config))
         command = ["python", "-m", "training.train", *typed]
-        run_record.add_start(run, command=command, step=int(step), seed=chosen.seed, checkpoint=options.checkpoint)
-        if int(step) == 0:
+        run_record.add_start(run, command=command, step=steps_made(), seed=chosen.seed, checkpoint=options.checkpoint)
+        if steps_made() == 0:
             write_whole(run / "inputs.png", guards.picture(*batches.peek()))
-        log = until_the_end.enter_context(MetricsLog(run / metrics_log.FILE, step=int(step)))
-        history = run_folder.evaluations(run, chosen.metric)
+        log = until_the_end.enter_context(MetricsLog(run / metrics_log.FILE, step=steps_made()))
         curves, evaluation_curves = (tf.summary.create_file_writer(str(run / name)) for name in ("train", "eval"))
 
     # A checkpoint is written under its own name first and the file `checkpoint` made to point to it afterwards:
@@ -156,16 +165,18 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
         manager = tf.train.CheckpointManager(state, str(own_folder), max_to_keep=2)
 
     # ---- The weights as they would be used: evaluated in between, and the best kept ---------------------------------
-    candidate = validation = None
-    if not options.dry_run:
-        candidate = Candidate(config, examples)
-        validation = options.validation and Validation(options.validation, candidate.model, pictures=PICTURES)
+    candidate = Candidate(config, examples)
+    validation = options.validation and Validation(options.validation, candidate.model, pictures=PICTURES)
 
     def is_due(at: int) -> bool:
         return bool(validation) and (at == steps or (chosen.evaluate_every and at % chosen.evaluate_every == 0))
 
+    def trained_at(at: int) -> list[tf.Variable]:
+        """The variables that the step behind `at` trains."""
+        return phases.head(variables) if at < chosen.head_only_steps else variables
+
     def evaluate(at: int) -> dict:
-        candidate.take(at, model.variables, averages)
+        candidate.take(at, model.variables, averages, trained_at(at - 1))
         figures = validation()
         history[at] = figures[chosen.metric]
         now = standing(history.items())
@@ -182,28 +193,35 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
         return figures
 
     # ---- Steps ----------------------------------------------------------------------------------------------------
-    train_step, batch_norm_modes, begun = None, phases.BatchNormModes(model), int(step)
+    train_step, batch_norm_modes, begun = None, phases.BatchNormModes(model), steps_made()
     progress = until_the_end.enter_context(closing(Progress(begun, steps, images)))
     signals = until_the_end.enter_context(StopSignals())
     # An evaluation that a kill cut short: its step is saved, its figures are not in the log.
-    if begun and is_due(begun) and begun not in history and write:
-        log.write(begun, evaluate(begun))
-    while int(step) < steps and not standing(history.items()).should_stop(chosen.patience):
-        if train_step is None or int(step) == chosen.head_only_steps:
-            head_only = int(step) < chosen.head_only_steps
-            now_trained = phases.head(variables) if head_only else variables
+    if begun and is_due(begun) and begun not in history and not options.dry_run:
+        figures = evaluate(begun)
+        if write:
+            log.amend(begun, figures)
+    while steps_made() < steps and not standing(history.items()).should_stop(chosen.patience):
+        if train_step is None or steps_made() == chosen.head_only_steps:
+            now_trained = trained_at(steps_made())
+            if 0 < steps_made() == chosen.head_only_steps:  # Adam's bias correction counts on steps of all variables
+                optimizer.forget(optimise)
             batch_norm_modes.follow(now_trained)
             detection_model.set_training(True)
-            changed = Trained(model, now_trained, optimise, averages, step)
-            clip = config.train_config.gradient_clipping_by_norm
             train_step = TrainStep(
-                strategy, changed, batches.element_spec, clip=clip, accumulate=chosen.accumulate, seed=chosen.seed
+                strategy,
+                Trained(model, now_trained, optimise, averages, step),
+                batches.element_spec,
+                batch_size=batch_size,
+                clip=config.train_config.gradient_clipping_by_norm,
+                accumulate=chosen.accumulate,
+                seed=chosen.seed,
             )
         started = time.monotonic()
         losses = train_step(batches)
-        done = int(step)
+        done = steps_made()
         progress.update(done, losses, time.monotonic() - started)
-        guards.require_finite(done, losses, *batches.last, places, run)
+        guards.require_finite(done, losses, *batches.last, places, run if write else None)
         if done == begun + 1 and train_step.stateful_random_ops:
             say(f"warning: {', '.join(train_step.stateful_random_ops)}: a run that goes on after a kill will differ")
         if done == begun + TRIED:
@@ -213,14 +231,20 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
         asked = signals.asked
         if manager and (done % chosen.save_every == 0 or done == steps or is_due(done) or asked):
             manager.save(checkpoint_number=done)
-        figures = evaluate(done) if is_due(done) and not asked else {}
-        if write and (done % LOG_EVERY == 0 or figures):
+        if write and (done % LOG_EVERY == 0 or is_due(done) or done == steps):
             measured = {name if name in NO_LOSSES else f"loss/{name}": value for name, value in losses.items()}
             measured |= {"learning_rate": learning_rate(), "images_per_second": progress.images_per_second}
-            log.write(done, measured | figures)
+            log.write(done, measured)
             with curves.as_default(step=done):
                 for name, value in measured.items():
                     tf.summary.scalar(name, value)
+                if done == begun + 1 or is_due(done):
+                    tf.summary.image("inputs", inputs.drawn(*batches.last), max_outputs=PICTURES)
+                curves.flush()
+        if is_due(done) and not asked and not options.dry_run:
+            figures = evaluate(done)
+            if write:
+                log.amend(done, figures)
         if asked:
             say(f"stopped at step {done}; the same command goes on from there")
             return EXIT_INTERRUPTED
@@ -231,13 +255,16 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
         say(now.why_stopped(chosen.metric, chosen.patience))
     elif validation:
         say(now.summary(chosen.metric))
-    candidate.take(int(step), model.variables, averages)
+    if options.dry_run:
+        say(f"only {steps_made() - begun} steps are left; {guards.memory_line()}")
+        return EXIT_OK
+    candidate.take(steps_made(), model.variables, averages, trained_at(steps_made() - 1))
     losses_by_mode = candidate.mode_losses()
     if losses_by_mode and (trouble := losses_by_mode.message()):
         say(f"warning: {trouble}")
     if write:
-        run_folder.save_weights(run / run_folder.LAST, candidate.model, int(step))
-    print(run_folder.weights_path(run))
+        run_folder.save_weights(run / run_folder.LAST, candidate.model, steps_made())
+        print(run_folder.weights_path(run))
     say(f"next: make eval RUN={run.name}, make export RUN={run.name}; curves: tensorboard --logdir {run}")
     return EXIT_OK
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -120,6 +121,7 @@ def test_what_a_run_leaves(start, capsys):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_more_steps_go_on(start):
     folder = start("longer", "--steps", "4")
     assert run_folder.finished_steps(folder) == 4
@@ -128,6 +130,7 @@ def test_more_steps_go_on(start):
     assert [entry["step"] for entry in json.loads((folder / "run.json").read_text())["starts"]] == [0, 4]
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_weights(start):
     one = start("one", "--steps", "2", validation=False)
     other = start("other", "--steps", "2", "--set", "trainer.seed=1", validation=False)
@@ -146,7 +149,8 @@ def test_a_dry_run_leaves_nothing(start, capsys):
 # ---- Kills -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("at, where", [(3, "step"), (5, "step"), (4, "evaluation"), (8, "evaluation"), (8, "last")])
+@pytest.mark.slow
+@pytest.mark.parametrize("at, where", [(3, "step"), (4, "evaluation"), (8, "last")])
 def test_a_killed_run_ends_with_the_same_weights(whole, start, monkeypatch, at, where):
     with monkeypatch.context() as patched:
         if where == "step":
@@ -171,11 +175,7 @@ def test_a_killed_run_ends_with_the_same_weights(whole, start, monkeypatch, at, 
         [{k: v for k, v in line.items() if k not in ("time", "seconds", "images_per_second")} for line in read(path)]
         for path in (whole / "metrics.jsonl", killed / "metrics.jsonl")
     ]
-    if where == "evaluation":  # the losses of that step went with the process
-        for mine, its in zip(*timeless, strict=True):
-            assert its.items() <= mine.items()
-    else:
-        assert timeless[0] == timeless[1]
+    assert timeless[0] == timeless[1]
 
 
 def die(now: bool) -> None:
@@ -183,6 +183,7 @@ def die(now: bool) -> None:
         raise Killed
 
 
+@pytest.mark.slow
 def test_a_damaged_state_is_passed_over(whole, start, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patched:
         patched.setattr(train.guards, "require_finite", lambda step, *rest: die(step == 5))
@@ -231,6 +232,7 @@ FROZEN = (
 )
 
 
+@pytest.mark.slow
 def test_accumulated_batches_are_one_large_batch(start):
     large = start("large", "--batch-size", "4", *FROZEN, validation=False)
     added = start("added", "--batch-size", "1", "--set", "trainer.accumulate=4", *FROZEN, validation=False)
@@ -247,7 +249,8 @@ def test_two_devices_and_two_workers_are_one(start, tmp_path, sample_records, la
         program = [sys.executable, str(Path(tiny_detector.__file__)), *command]
         return subprocess.Popen(program, stderr=subprocess.PIPE, text=True, env=os.environ | environment)
 
-    devices = begin(tmp_path / "devices", "--devices", "2")
+    more = ("--batch-size", "2", "--set", "trainer.accumulate=2")  # and one replica adds up what the other does
+    devices = begin(tmp_path / "devices", "--devices", "2", *more)
     cluster = {"worker": ["localhost:23451", "localhost:23452"]}
     workers = [
         begin(tmp_path / "workers", TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}}))
@@ -263,14 +266,19 @@ def test_two_devices_and_two_workers_are_one(start, tmp_path, sample_records, la
 # ---- What is trained -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_frozen_layers_stay(start):
     begun = start("begun", "--steps", "0", validation=False)
     ended = start("ended", "--set", 'train_config.freeze_variables=["Tiny[01]"]', "--steps", "3", validation=False)
-    changed = changes(begun, ended)
-    assert not any("Tiny0" in name or "Tiny1" in name for name in changed)
-    assert {"Tiny2/kernel", "Tiny2_BN/moving_mean"} <= {name.partition("/")[2] for name in changed}
+    changed = {name.partition("/")[2] for name in changes(begun, ended)}
+    assert not any(("Tiny0" in name or "Tiny1" in name) and "moving" not in name for name in changed)
+    assert {"Tiny2/kernel", "Tiny2_BN/moving_mean"} <= changed
+    # What the frozen layers normalise by is what the others learned behind, not measured anew: still 0 and 1.
+    frozen = [value for name, value in weights(ended).items() if re.search("_tiny/[14]/moving", name)]
+    assert len(frozen) == 4 and all(len(np.unique(value)) == 1 for value in frozen)
 
 
+@pytest.mark.slow
 def test_the_head_warms_up_alone(start):
     begun = start("begun", "--steps", "0", validation=False)
     warm = start("warm", "--set", "trainer.head_only_steps=3", "--steps", "3", validation=False)
@@ -307,6 +315,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(start, tmp_path):
     assert kept.with_suffix(".png").is_file()
 
 
+@pytest.mark.slow
 def test_early_stop(start, monkeypatch, capsys):
     figures = iter([0.5, 0.4, 0.3, 0.6, 0.2, 0.1])
 

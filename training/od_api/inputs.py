@@ -154,7 +154,9 @@ def drawn(features: dict, labels: dict) -> tf.Tensor:
 
     Boxes that count are green, those of weight 0 red.
     """
-    images = tf.clip_by_value(features[IMAGE] / 2 + 0.5, 0, 1)
+    images = tf.cast(features[IMAGE], tf.float32)
+    low, high = tf.minimum(tf.reduce_min(images), -1.0), tf.maximum(tf.reduce_max(images), 1.0)
+    images = (images - low) / (high - low)  # -1 to 1 with MobileNet; some extractors subtract means of channels
     boxes, counts = labels[BOXES], labels[WEIGHTS][..., None] > 0
     for chosen, colour in ((counts, [0.0, 1.0, 0.0]), (~counts, [1.0, 0.0, 0.0])):
         images = tf.image.draw_bounding_boxes(images, tf.where(chosen, boxes, 0.0), [colour])

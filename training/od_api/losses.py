@@ -19,17 +19,10 @@ class LossSums:
         sums: by short name: localization, classification, ... ; scalars.
         count: what to divide them by: of one-stage models the number of matched anchors, of two-stage models the
             number of images; 0 where the config asks for sums.
-        regularization: not to be divided.
     """
 
     sums: dict[str, tf.Tensor]
     count: tf.Tensor
-    regularization: tf.Tensor
-
-    @property
-    def total(self) -> tf.Tensor:
-        """The sum of the sums."""
-        return tf.add_n(list(self.sums.values()))
 
 
 def loss_sums(model: DetectionModel, features: Mapping, labels: Mapping) -> LossSums:
@@ -45,9 +38,9 @@ def loss_sums(model: DetectionModel, features: Mapping, labels: Mapping) -> Loss
 
     if not isinstance(model, SSDMetaArch):  # a two-stage model gives means over the images
         images = tf.cast(tf.shape(features[Fields.image])[0], tf.float32)
-        return LossSums({name: loss * images for name, loss in by_name().items()}, images, regularization(model))
+        return LossSums({name: loss * images for name, loss in by_name().items()}, images)
     if not model._normalize_loss_by_num_matches:
-        return LossSums(by_name(), tf.constant(0.0), regularization(model))
+        return LossSums(by_name(), tf.constant(0.0))
     matched = []
     assign = model._assign_targets
 
@@ -61,7 +54,7 @@ def loss_sums(model: DetectionModel, features: Mapping, labels: Mapping) -> Loss
         mock.patch.object(model, "_assign_targets", assign_and_count),
     ):
         sums = by_name()
-    return LossSums(sums, matched[0], regularization(model))
+    return LossSums(sums, matched[0])
 
 
 def regularization(model: DetectionModel) -> tf.Tensor:

@@ -22,6 +22,12 @@ def build(pipeline, step: tf.Variable, variables) -> tuple[tf.keras.optimizers.O
     return optimizer, learning_rate if callable(learning_rate) else lambda: learning_rate
 
 
+def forget(optimizer: tf.keras.optimizers.Optimizer) -> None:
+    """Sets an optimiser back to where it had not made a step."""
+    for variable in optimizer.variables():
+        variable.assign(tf.zeros_like(variable))
+
+
 def average_decay(pipeline) -> float:
     """The decay of the weights' moving average; 0 (no average) where the config asks for none."""
     optimizer = pipeline.train_config.optimizer

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from detect_faces.errors import UserError
+from training.od_api.pipeline import meta_architecture, meta_config
 
 # Keras leaf -> slim leaf; the four of batch norm keep their names and move into a scope "BatchNorm".
 _LEAVES = {"kernel": "weights", "depthwise_kernel": "depthwise_weights", "bias": "biases"}
@@ -35,14 +36,18 @@ def naming(pipeline, model) -> dict[str, str]:
     return {keras_name: name for keras_name, name in names.items() if name}
 
 
+def known(pipeline) -> bool:
+    """Whether the TF1 names of an architecture are known here."""
+    return (meta_architecture(pipeline), meta_config(pipeline).feature_extractor.type) in _KNOWN
+
+
 def check(pipeline) -> None:
     """Raises UserError where `naming` would."""
-    kind = pipeline.model.WhichOneof("model")
-    extractor = getattr(pipeline.model, kind).feature_extractor.type
-    if (kind, extractor) not in _KNOWN:
-        known = ", ".join(extractor for _, extractor in _KNOWN)
+    if not known(pipeline):
+        extractor = meta_config(pipeline).feature_extractor.type
+        names = ", ".join(name for _, name in _KNOWN)
         raise UserError(
-            f"TF1 checkpoints can be restored into {known}, not into {extractor}; "
+            f"TF1 checkpoints can be restored into {names}, not into {extractor}; "
             "CHECKPOINT=none starts this model from random values"
         )
 
