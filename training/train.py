@@ -104,12 +104,9 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
         say("warning: train_config.use_bfloat16: this machine emulates bfloat16, which is slower than float32")
     with strategy.scope(), devices.mixed_precision(bfloat16):
         model = start.build(config, options, seed=chosen.seed, continued=bool(continued))
-        variables = phases.trained(
-            model,
-            only=config.train_config.update_trainable_variables,
-            frozen=config.train_config.freeze_variables,
-            tf1_names=tf1_names.naming(config, model) if tf1_names.known(config) else {},
-        )
+        only, frozen = config.train_config.update_trainable_variables, config.train_config.freeze_variables
+        names = tf1_names.naming(config, model) if (only or frozen) and tf1_names.known(config) else {}
+        variables = phases.trained(model, only=only, frozen=frozen, tf1_names=names)
         step = tf.Variable(0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
         optimise, learning_rate = optimizer.build(config, step, model.trainable_variables)
         averages = Averages(model.trainable_variables, optimizer.average_decay(config))
