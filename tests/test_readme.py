@@ -16,6 +16,8 @@ ELSEWHERE = {"make demo", "make test"}
 SHORTER = {
     "STEPS=2000": "STEPS=2 BATCH=4",
     "STEPS=300 BATCH=16": "STEPS=2 BATCH=4",
+    "STEPS=300": "STEPS=2 BATCH=4",
+    "best/ckpt-150": "best/ckpt-60",  # the demo of the tests is shorter
     "tensorboard --logdir runs --port 6006": "tensorboard --inspect --logdir runs",
     "--output data/open-images": "--output data/open-images --base-url mirror --annotations-url mirror",
 }
