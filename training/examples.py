@@ -4,7 +4,6 @@ Records are found by where they begin in their file, so that a run can start at 
 before. Each pass over the set is a permutation of it.
 """
 
-import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -47,10 +46,6 @@ class Examples:
         """Where a record is, for messages: the file and its number in it, from 1."""
         first = int(np.searchsorted(self.file_of, self.file_of[number]))
         return f"{self.files[self.file_of[number]]}, record {number - first + 1}"
-
-    @property
-    def bytes(self) -> int:
-        return sum(os.path.getsize(file) for file in self.files)
 
 
 def example_at(position: int, examples: int, seed: int) -> int:

@@ -148,7 +148,9 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
     if write:
         run_folder.write_config(run, pipeline.text(config))
         command = ["python", "-m", "training.train", *typed]
-        run_record.add_start(run, command=command, step=steps_made(), seed=chosen.seed, checkpoint=options.checkpoint)
+        run_record.add_start(
+            run, command=command, step=steps_made(), seed=chosen.seed, checkpoint=continued or options.checkpoint
+        )
         if steps_made() == 0:
             write_whole(run / "inputs.png", guards.picture(*batches.peek()))
         log = until_the_end.enter_context(MetricsLog(run / metrics_log.FILE, step=steps_made()))
