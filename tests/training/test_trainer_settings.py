@@ -185,8 +185,8 @@ def block(inner: str) -> str:
 @pytest.mark.parametrize(
     "before, now",
     [
-        ("", "evaluate_every: 7 patience: 0 save_every: 1 metric: 'AR'"),
-        ("evaluate_every: 7 patience: 0 save_every: 1 metric: 'AR'", "patience: 9"),
+        ("", "evaluate_every: 7 patience: 0 save_every: 1"),
+        ("evaluate_every: 7 patience: 0 save_every: 1", "patience: 9"),
         ("", "seed: 0 accumulate: 1 smallest_face: 8"),  # what holds without a word
         ("face_crop {}", "face_crop { share: 0.8 min_size: 12 }"),
     ],
@@ -203,6 +203,7 @@ def test_a_run_of_before_there_was_a_block_goes_on(begun):
     "before, now, difference",
     [
         ("", "accumulate: 2", r"- accumulate: 1 / \+ accumulate: 2"),
+        ("", "metric: 'AR'", r'- metric: "AP50" / \+ metric: "AR"'),  # best/ was chosen by the other
         ("seed: 1", "", r"- seed: 1 / \+ seed: 0"),
         ("", "batch_norm_batches: 1", "batch_norm_batches: 1"),
         ("", "smallest_face: 4", "smallest_face: 4"),
