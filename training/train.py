@@ -79,8 +79,10 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
     steps, batch_size = config.train_config.num_steps, config.train_config.batch_size
     images = batch_size * chosen.accumulate  # of a step
     validation_shards = tfrecord_file.find_files(options.validation) if options.validation else []
-    records_check.check([*shards, *validation_shards], options.label_map, say)
-    if not validation_shards:
+    records_check.check(shards, options.label_map, say)
+    if validation_shards:
+        records_check.check(validation_shards, options.label_map, say)
+    else:
         say("note: without validation records no checkpoint is the best, and training does not stop early")
     examples = Examples(shards)
     run_folder.check_config(run, pipeline.text(config))
