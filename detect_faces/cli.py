@@ -137,9 +137,9 @@ def _load_detector(options: argparse.Namespace):
             "no model: none ships with this version; give --model FOLDER, for example exported-models/demo, "
             "which `make demo` in the project makes"
         )
-    from detect_faces.detector import FaceDetector
+    from detect_faces.detector import Detector
 
-    detector = FaceDetector(options.model or SHIPPED_MODEL, options.threads)
+    detector = Detector(options.model or SHIPPED_MODEL, options.threads)
     min_score = detector.model.min_score if options.min_score is None else options.min_score
     if min_score < detector.model.score_threshold:
         print(

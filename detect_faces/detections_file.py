@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from detect_faces.detections import Detections
 from detect_faces.errors import UserError
+from detect_faces.faces import Faces
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class ImageDetections:
     image: str
     width: int = 0
     height: int = 0
-    faces: Detections | None = None
+    faces: Faces | None = None
     ms: float | None = None
     error: str | None = None
 
@@ -43,7 +43,7 @@ class ImageDetections:
         """The reverse of to_json. Raises KeyError, TypeError or ValueError where the line is not of that form."""
         if "error" in line:
             return cls(str(line["image"]), error=str(line["error"]))
-        faces = Detections([face["box"] for face in line["faces"]], [face["score"] for face in line["faces"]])
+        faces = Faces([face["box"] for face in line["faces"]], [face["score"] for face in line["faces"]])
         return cls(str(line["image"]), int(line["width"]), int(line["height"]), faces, line.get("ms"))
 
 

@@ -1,4 +1,4 @@
-"""FaceDetector: runs an exported model with LiteRT on one image at a time."""
+"""Detector: runs an exported model with LiteRT on one image at a time."""
 
 import os
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from detect_faces.detections import Detections
 from detect_faces.errors import UserError
+from detect_faces.faces import Faces
 from detect_faces.model import Model, load_model
 from detect_faces.nms import non_max_suppression
 from detect_faces.preprocessing import network_input
@@ -16,7 +16,7 @@ from detect_faces.tflite_file import gate
 SIGNATURE = "detect"
 
 
-class FaceDetector:
+class Detector:
     """A loaded model. Load it once and use it for many images; one thread may use it at a time.
 
     Attributes:
@@ -43,7 +43,7 @@ class FaceDetector:
             self._run = interpreter.get_signature_runner(SIGNATURE)
             input_shape = tuple(self._run.get_input_details()["image"]["shape"].tolist())
             outputs = set(self._run.get_output_details())
-        except (ValueError, RuntimeError, KeyError) as error:
+        except (ValueError, RuntimeError, KeyError, TypeError) as error:  # TypeError: a name that is no text
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"{self.model.tflite}: not a face detector of this project: {reason}") from error
         if input_shape != (1, self.model.height, self.model.width, 3) or not {"boxes", "scores"} <= outputs:
@@ -52,7 +52,7 @@ class FaceDetector:
                 "model.json says; export the model again"
             )
 
-    def detect(self, image_bgr: np.ndarray, min_score: float = 0.0) -> Detections:
+    def detect(self, image_bgr: np.ndarray, min_score: float = 0.0) -> Faces:
         """Finds the faces in an image.
 
         Args:
@@ -61,7 +61,7 @@ class FaceDetector:
                 `.at_least(min_score)` on all detections, and faster: fewer boxes go into their suppression.
 
         Returns:
-            Detections with a score of at least min_score and above the model's score_threshold, in pixels of the image.
+            Faces with a score of at least min_score and above the model's score_threshold, in pixels of the image.
 
         Raises:
             ValueError: image_bgr is not such an array.
@@ -86,4 +86,4 @@ class FaceDetector:
         boxes = boxes * np.array([model.height / height, model.width / width] * 2, np.float32)
         boxes = boxes.clip(0, 1)
         visible = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        return Detections.from_yxyx(boxes[visible], scores[visible], image_bgr.shape[1], image_bgr.shape[0])
+        return Faces.from_yxyx(boxes[visible], scores[visible], image_bgr.shape[1], image_bgr.shape[0])

@@ -3,13 +3,13 @@
 import cv2
 import numpy as np
 
-from detect_faces.detections import Detections
+from detect_faces.faces import Faces
 
 COLOUR = (80, 220, 60)  # BGR; a green that skin and clothes rarely have
 DARK = (20, 40, 10)  # around the lines and for the text, so that both are seen on any background
 
 
-def draw(image_bgr: np.ndarray, faces: Detections, show_scores: bool = True) -> np.ndarray:
+def draw(image_bgr: np.ndarray, faces: Faces, show_scores: bool = True) -> np.ndarray:
     """A copy of the image with a box and a score for each face; width of line and size of font follow the image's size.
 
     Args:

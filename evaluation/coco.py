@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from hotcoco import COCO, COCOeval
 
-from detect_faces import Detections
+from detect_faces import Faces
 from evaluation.matching import not_counted
 from tools.annotations import AnnotatedImage
 
@@ -19,7 +19,7 @@ SIZES = ("all", "small", "medium", "large")  # COCO's: area below 32 x 32 pixels
 
 
 def coco_metrics(
-    images: Sequence[AnnotatedImage], detections: Sequence[Detections], max_detections: int = MAX_DETECTIONS
+    images: Sequence[AnnotatedImage], detections: Sequence[Faces], max_detections: int = MAX_DETECTIONS
 ) -> dict[str, float | None]:
     """COCO's figures for the detections in these images.
 
@@ -70,14 +70,14 @@ def _annotated(images: Sequence[AnnotatedImage]) -> COCO:
     )
 
 
-def _results(detections: Sequence[Detections]) -> np.ndarray:
+def _results(detections: Sequence[Faces]) -> np.ndarray:
     """(M, 7) float64: image id, x, y, width, height, score, class id."""
     xywh = _xywh(np.concatenate([np.zeros((0, 4)), *(faces.xyxy for faces in detections)]))
     scores = np.concatenate([np.zeros(0), *(faces.scores for faces in detections)])
     return np.column_stack([_image_ids(detections), xywh, scores, np.ones(len(xywh))])
 
 
-def _image_ids(items: Sequence[AnnotatedImage | Detections]) -> np.ndarray:
+def _image_ids(items: Sequence[AnnotatedImage | Faces]) -> np.ndarray:
     """The id of its image for each box of all images: 1, 1, 2, 4, ..."""
     return np.repeat(np.arange(1, len(items) + 1), [len(boxes) for boxes in items])
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from detect_faces import Detections, UserError, detections_file
+from detect_faces import Faces, UserError, detections_file
 from detect_faces.detections_file import ImageDetections
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, run_command
 from detect_faces.images import decode_image, write_image
@@ -42,7 +42,7 @@ class Run:
     detector: Detector
     lines: list[ImageDetections] = field(default_factory=list)
 
-    def faces(self, image: int) -> Detections:
+    def faces(self, image: int) -> Faces:
         """What a user of the detector would be shown for an image."""
         return self.lines[image].faces.at_least(self.detector.min_score)
 
@@ -170,7 +170,7 @@ def most_different(ours: Run, rival: Run, images: list[AnnotatedImage], stream: 
     return image.name, side_by_side(decode_image(image.encoded(), image.name), found)
 
 
-def _counts(image: AnnotatedImage, faces: Detections) -> tuple[int, int, int]:
+def _counts(image: AnnotatedImage, faces: Faces) -> tuple[int, int, int]:
     """Faces found, faces missed, false detections."""
     matches = match(image, faces)
     hits = int((matches == TRUE).sum())

@@ -14,7 +14,7 @@ import sys
 
 from tqdm import tqdm
 
-from detect_faces import Detections, UserError, detections_file
+from detect_faces import Faces, UserError, detections_file
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, run_command
 from evaluation.coco import MAX_DETECTIONS, coco_metrics
 from evaluation.matching import not_counted
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def evaluate(
     images: list[AnnotatedImage],
-    detections: list[Detections],
+    detections: list[Faces],
     scores: list[float],
     max_detections: int = MAX_DETECTIONS,
 ) -> dict:

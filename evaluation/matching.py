@@ -3,7 +3,7 @@
 import numpy as np
 from pycocotools import mask
 
-from detect_faces import Detections
+from detect_faces import Faces
 from tools.annotations import AnnotatedImage
 
 TRUE, FALSE, IGNORED = 1, 0, -1
@@ -15,7 +15,7 @@ def not_counted(image: AnnotatedImage) -> np.ndarray:
     return image.ignore | (group_of == 1)
 
 
-def match(image: AnnotatedImage, faces: Detections, iou: float = 0.5) -> np.ndarray:
+def match(image: AnnotatedImage, faces: Faces, iou: float = 0.5) -> np.ndarray:
     """Compares the detections of an image with its true boxes.
 
     By descending score each detection takes the free true box that it overlaps most, if their IoU is at least `iou`.

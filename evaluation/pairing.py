@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from detect_faces import Detections, UserError, detections_file
+from detect_faces import Faces, UserError, detections_file
 from tools.annotations import AnnotatedImage
 
 
-def detections_for(images: Sequence[AnnotatedImage], path: str | Path) -> list[Detections]:
+def detections_for(images: Sequence[AnnotatedImage], path: str | Path) -> list[Faces]:
     """The detections of each image, in the order of the images.
 
     Raises:

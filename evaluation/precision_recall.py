@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detect_faces import Detections
+from detect_faces import Faces
 from evaluation.matching import IGNORED, TRUE, match, not_counted
 from tools.annotations import AnnotatedImage
 
@@ -60,7 +60,7 @@ class PrecisionRecall:
 
 
 def precision_recall(
-    images: Iterable[AnnotatedImage], detections: Iterable[Detections], iou: float = 0.5
+    images: Iterable[AnnotatedImage], detections: Iterable[Faces], iou: float = 0.5
 ) -> PrecisionRecall:
     """The curve of the detections in these images, matched as evaluation.matching does."""
     scores, hits, faces = [np.zeros(0, np.float32)], [np.zeros(0, int)], 0

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-from detect_faces import Detections
+from detect_faces import Faces
 from detect_faces.draw import draw
 
 PANEL_SIDE = 900  # pixels, of the longer side
@@ -13,7 +13,7 @@ TITLE_HEIGHT = 44
 GAP = 8
 
 
-def side_by_side(image_bgr: np.ndarray, found: Mapping[str, Detections]) -> np.ndarray:
+def side_by_side(image_bgr: np.ndarray, found: Mapping[str, Faces]) -> np.ndarray:
     """One panel for each detector, under its title: {title: its detections in pixels of the image}.
 
     Returns:
@@ -25,7 +25,7 @@ def side_by_side(image_bgr: np.ndarray, found: Mapping[str, Detections]) -> np.n
     small = cv2.resize(image_bgr, size, interpolation=cv2.INTER_AREA)
     panels = []
     for title, faces in found.items():
-        picture = draw(small, Detections(faces.xyxy * scale, faces.scores))
+        picture = draw(small, Faces(faces.xyxy * scale, faces.scores))
         panels += [
             np.vstack([_title(title, size[0]), picture]),
             np.full((size[1] + TITLE_HEIGHT, GAP, 3), 255, np.uint8),

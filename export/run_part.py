@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from detect_faces import Detections, detections_file
+from detect_faces import Faces, detections_file
 from detect_faces.cli import find_images, thread_count
 from detect_faces.detections_file import ImageDetections
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, UserError, run_command
@@ -173,17 +173,17 @@ class Whole:
         print(f"the whole graph {whole:.1f} ms, {AFTER} alone {after:.1f} ms: {whole / after:.1f} times faster")
 
 
-def detections(values: dict[str, np.ndarray], features: Features, class_id: int | None) -> Detections:
+def detections(values: dict[str, np.ndarray], features: Features, class_id: int | None) -> Faces:
     """What the second part's outputs say was found, boxes in pixels of the photograph."""
     count = int(values[COUNT].reshape(-1)[0]) if COUNT in values else values[SCORES].shape[-1]
     boxes, scores = values[BOXES].reshape(-1, 4)[:count], values[SCORES].reshape(-1)[:count]
-    found = Detections.from_yxyx(boxes, scores, features.width, features.height)
+    found = Faces.from_yxyx(boxes, scores, features.width, features.height)
     if class_id is None:
         return found
     if CLASSES not in values:
         raise UserError(f"--class-id {class_id}: the graph gives no {CLASSES}")
     chosen = values[CLASSES].reshape(-1)[:count].round() == class_id
-    return Detections.from_yxyx(boxes[chosen], scores[chosen], features.width, features.height)
+    return Faces.from_yxyx(boxes[chosen], scores[chosen], features.width, features.height)
 
 
 def feeds(part: GraphSession, features: Features, options: argparse.Namespace) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from detect_faces import Detections, UserError, detections_file
+from detect_faces import Faces, UserError, detections_file
 from detect_faces.detections_file import ImageDetections
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, run_command
 from detect_faces.images import decode_image
@@ -75,7 +75,7 @@ def _found(detector: BatchDetector, batch: list[tuple[AnnotatedImage, object]]) 
             continue
         boxes, scores = next(found)
         finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)  # weights that ran away give no detections
-        faces = Detections.from_yxyx(boxes[finite], scores[finite], image.width, image.height)
+        faces = Faces.from_yxyx(boxes[finite], scores[finite], image.width, image.height)
         yield ImageDetections(image.name, image.width, image.height, faces)
 
 

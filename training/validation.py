@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from detect_faces import Detections, UserError, detections_file
+from detect_faces import Faces, UserError, detections_file
 from detect_faces.draw import draw
 from evaluation.coco import coco_metrics
 from evaluation.matching import not_counted
@@ -53,7 +53,7 @@ class Validation:
         chosen = np.unique(np.linspace(0, len(self.images) - 1, min(pictures, len(self.images))).round().astype(int))
         self._shown = [self.images[index].name for index in chosen]
         self._thumbnails: dict[str, Image.Image] = {}
-        self._found: dict[str, Detections] = {}  # of the images that are shown, at the last call
+        self._found: dict[str, Faces] = {}  # of the images that are shown, at the last call
 
     def __call__(self, detections: str | Path | None = None) -> dict[str, float | int | None]:
         """Evaluates the model's weights on all images.
@@ -112,14 +112,14 @@ class Validation:
             raise UserError(f"{self._records}: not one good image to validate on; `make verify` says what is wrong")
 
 
-def _picture(image: AnnotatedImage, thumbnail: Image.Image, found: Detections) -> np.ndarray:
+def _picture(image: AnnotatedImage, thumbnail: Image.Image, found: Faces) -> np.ndarray:
     grey = dataclasses.replace(image, flags={"ignore": not_counted(image)})
     scale = np.array([thumbnail.width / image.width, thumbnail.height / image.height] * 2)
     found = found.at_least(SHOWN_FROM)
     bgr = np.ascontiguousarray(np.asarray(thumbnail)[..., ::-1])
     panels = (
         np.asarray(contact_sheet.with_boxes(thumbnail, grey)),
-        draw(bgr, Detections(found.xyxy * scale, found.scores))[..., ::-1],
+        draw(bgr, Faces(found.xyxy * scale, found.scores))[..., ::-1],
     )
     return _beside(panels)
 

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from detect_faces import Detections, UserError
+from detect_faces import Faces, UserError
 
 NAMES = ("cascade", "exported")
 
@@ -33,12 +33,12 @@ class Detector(Protocol):
     settings: str
     min_score: float
 
-    def detect(self, image_bgr: np.ndarray, min_score: float = 0.0) -> Detections:
+    def detect(self, image_bgr: np.ndarray, min_score: float = 0.0) -> Faces:
         """All detections in an image, (H, W, 3) uint8, with at least this score."""
         ...
 
 
-def timed(detector: Detector, image_bgr: np.ndarray) -> tuple[Detections, float]:
+def timed(detector: Detector, image_bgr: np.ndarray) -> tuple[Faces, float]:
     """All detections in an image, which metrics need for the whole curve, and milliseconds.
 
     The time is that of finding what a user of the detector would be shown, from its own min_score on.

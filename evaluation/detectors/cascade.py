@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from detect_faces import Detections, UserError
+from detect_faces import Faces, UserError
 
 SCALE_FACTOR = 1.1
 MIN_NEIGHBORS = 3
@@ -30,7 +30,7 @@ class Cascade:
             f"OpenCV's {path.name}, scaleFactor {SCALE_FACTOR}, minNeighbors {MIN_NEIGHBORS}, minSize {MIN_SIZE}"
         )
 
-    def detect(self, image_bgr: np.ndarray, min_score: float = 0.0) -> Detections:
+    def detect(self, image_bgr: np.ndarray, min_score: float = 0.0) -> Faces:
         grey = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY)
         # The same boxes as detectMultiScale gives; outputRejectLevels adds the weights.
         boxes, _, weights = self._classifier.detectMultiScale3(
@@ -38,7 +38,7 @@ class Cascade:
         )
         xywh = np.reshape(boxes, (-1, 4))
         weights = np.reshape(weights, -1).astype(np.float64)
-        faces = Detections(np.hstack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]]), 1 / (1 + np.exp(-weights / 10)))
+        faces = Faces(np.hstack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]]), 1 / (1 + np.exp(-weights / 10)))
         return faces.at_least(min_score)
 
 

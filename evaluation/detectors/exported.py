@@ -2,20 +2,20 @@
 
 import numpy as np
 
-from detect_faces import Detections, FaceDetector, UserError
+from detect_faces import Detector, Faces, UserError
 
 
 class ExportedModel:
     """The model of a folder exported-models/<run>."""
 
     def __init__(self, folder: str, threads: int):
-        self._detector = FaceDetector(folder, threads)
+        self._detector = Detector(folder, threads)
         model = self._detector.model
         self.name = model.name
         self.min_score = model.min_score
         self.settings = f"{model.tflite.name}, LiteRT, {model.width} x {model.height}, min_score {model.min_score:g}"
 
-    def detect(self, image_bgr: np.ndarray, min_score: float = 0.0) -> Detections:
+    def detect(self, image_bgr: np.ndarray, min_score: float = 0.0) -> Faces:
         return self._detector.detect(image_bgr, min_score)
 
 

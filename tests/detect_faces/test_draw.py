@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from detect_faces import Detections
+from detect_faces import Faces
 from detect_faces.draw import draw
 
 
 def painted(image: np.ndarray, *boxes) -> np.ndarray:
     before = image.copy()
-    picture = draw(image, Detections(list(boxes), np.linspace(1, 0.5, len(boxes))))
+    picture = draw(image, Faces(list(boxes), np.linspace(1, 0.5, len(boxes))))
     np.testing.assert_array_equal(image, before)  # draws on a copy
     assert picture.shape == image.shape and picture.dtype == np.uint8
     return (picture != image).any(axis=-1)

@@ -8,7 +8,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from detect_faces import Detections
+from detect_faces import Faces
 from evaluation.coco import coco_metrics
 from evaluation.precision_recall import precision_recall
 from tools.annotations import AnnotatedImage
@@ -18,8 +18,8 @@ def annotated(boxes, **flags) -> AnnotatedImage:
     return AnnotatedImage("a.jpg", 1000, 1000, boxes, ("face",) * len(boxes), b"", flags)
 
 
-def found(*boxes, scores=None) -> Detections:
-    return Detections(list(boxes), scores or np.linspace(0.9, 0.1, len(boxes)))
+def found(*boxes, scores=None) -> Faces:
+    return Faces(list(boxes), scores or np.linspace(0.9, 0.1, len(boxes)))
 
 
 SMALL, MEDIUM, LARGE = [0, 0, 20, 20], [100, 100, 150, 150], [300, 300, 500, 500]
@@ -81,7 +81,7 @@ def test_ap50_is_the_area_under_our_curve():
         boxes = np.hstack([corner := rng.uniform(0, 400, (20, 2)), corner + rng.uniform(20, 60, (20, 2))])
         moved = np.vstack([boxes[:15] + rng.normal(0, 5, (15, 4)), boxes[10:] + 150])
         images.append(annotated(boxes, ignore=rng.integers(0, 2, 20)))
-        detections.append(Detections(moved, rng.permutation(len(moved)) / 100 + rng.uniform(0, 0.01, len(moved))))
+        detections.append(Faces(moved, rng.permutation(len(moved)) / 100 + rng.uniform(0, 0.01, len(moved))))
     curve = precision_recall(images, detections)
     best_from_here = np.maximum.accumulate(curve.precision[::-1])[::-1]
     at = np.searchsorted(curve.recall, np.linspace(0, 1, 101))
@@ -155,7 +155,7 @@ def random_set(seed: int, count: int, most: int, decimals: int):
                 size=(near.sum(), 4)
             )
             moved[:, 2:] = np.maximum(moved[:, 2:], moved[:, :2])
-        detections.append(Detections(moved, np.round(draw.random(m), decimals)))
+        detections.append(Faces(moved, np.round(draw.random(m), decimals)))
     return images, detections
 
 
@@ -173,7 +173,7 @@ def test_as_pycocotools(count, most, decimals, max_detections):
     assert count == 1 or figures["AP"] > 0.001  # there was something to compare
 
 
-@pytest.mark.parametrize("detections", [[], [Detections.empty()] * 3], ids=["no images", "no detections"])
+@pytest.mark.parametrize("detections", [[], [Faces.empty()] * 3], ids=["no images", "no detections"])
 def test_as_pycocotools_without_anything(detections):
     images = [annotated([SMALL, LARGE], ignore=[0, 1]), annotated([]), annotated([MEDIUM], group_of=[1])]
     images = images[: len(detections)]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detect_faces import Detections, UserError, detections_file
+from detect_faces import Faces, UserError, detections_file
 from detect_faces.detections_file import ImageDetections
 from evaluation import compare, detect, detectors, evaluate
 from tools.annotations import AnnotatedImage
@@ -46,7 +46,7 @@ def truth_as_detections(tmp_path) -> Path:
     detections_file.write(
         path,
         [
-            ImageDetections(i.name, i.width, i.height, Detections(i.xyxy, np.linspace(0.9, 0.7, len(i))), 1.0)
+            ImageDetections(i.name, i.width, i.height, Faces(i.xyxy, np.linspace(0.9, 0.7, len(i))), 1.0)
             for i in photographs()
         ],
     )

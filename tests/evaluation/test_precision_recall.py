@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from detect_faces import Detections
+from detect_faces import Faces
 from evaluation.matching import FALSE, IGNORED, TRUE, match
 from evaluation.precision_recall import precision_recall
 from tools.annotations import AnnotatedImage
@@ -26,9 +26,9 @@ def annotated(boxes, **flags) -> AnnotatedImage:
     return AnnotatedImage("a.jpg", 100, 100, boxes, ("face",) * len(boxes), b"", flags)
 
 
-def found(*boxes) -> Detections:
+def found(*boxes) -> Faces:
     """Detections with scores 0.9, 0.8, ..."""
-    return Detections(list(boxes), [0.9 - i / 10 for i in range(len(boxes))])
+    return Faces(list(boxes), [0.9 - i / 10 for i in range(len(boxes))])
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_nothing_at_all():
         assert curve.at(0.5)["precision"] is None and curve.at(0.5)["recall"] is None and curve.at(0.5)["f1"] is None
 
 
-def coco_hits(image: AnnotatedImage, detections: Detections) -> list[int]:
+def coco_hits(image: AnnotatedImage, detections: Faces) -> list[int]:
     """How COCOeval itself matches at IoU .50."""
 
     def coco(boxes, **more):
@@ -120,7 +120,7 @@ def scenes(draw):
 
     n, k = draw(st.integers(0, 8)), draw(st.integers(0, 12))
     ignore = draw(arrays(np.int64, n, elements=st.integers(0, 1)))
-    return annotated(boxes(n), ignore=ignore), Detections(boxes(k), np.linspace(0.9, 0.1, k))
+    return annotated(boxes(n), ignore=ignore), Faces(boxes(k), np.linspace(0.9, 0.1, k))
 
 
 @settings(max_examples=300, deadline=None)

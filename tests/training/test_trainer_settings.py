@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from google.protobuf import text_format
 
-from detect_faces import Detections
+from detect_faces import Faces
 from detect_faces.errors import UserError
 from evaluation.coco import coco_metrics
 from tools import anchors, pipeline_config
@@ -145,7 +145,7 @@ def test_that_reader_needs_no_tensorflow_for_it(full):
 
 def test_the_metrics_are_those_of_evaluation():
     image = AnnotatedImage("a.jpg", 100, 100, np.array([[10.0, 10, 50, 50]]), ["face"], Path("a.jpg"))
-    found = Detections(np.array([[10.0, 10, 50, 50]]), np.array([0.9]))
+    found = Faces(np.array([[10.0, 10, 50, 50]]), np.array([0.9]))
     assert set(coco_metrics([image], [found])) >= set(trainer_settings.METRICS)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from detect_faces import Detections, UserError, detections_file
+from detect_faces import Faces, UserError, detections_file
 from detect_faces.images import decode_image
 from evaluation import evaluate
 from evaluation.coco import coco_metrics
@@ -226,7 +226,7 @@ def test_the_model_finds_in_batches_what_it_finds_singly_and_stays_as_it_was(see
     for image in images:
         pixels = decode_image(image.encoded())
         boxes, scores = detection_model.detect(seeing_model, tf.constant(np.ascontiguousarray(pixels[..., ::-1])))
-        singly.append(Detections.from_yxyx(boxes.numpy(), scores.numpy(), image.width, image.height))
+        singly.append(Faces.from_yxyx(boxes.numpy(), scores.numpy(), image.width, image.height))
     assert sum(map(len, singly)) > 100
 
     before = [variable.numpy() for variable in seeing_model.variables]

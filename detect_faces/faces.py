@@ -1,4 +1,4 @@
-"""Detections: the one value type for what a detector found in an image."""
+"""Faces: the one value type for what a detector found in an image."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, eq=False)
-class Detections:
+class Faces:
     """Faces found in one image, best score first.
 
     Attributes:
@@ -30,19 +30,19 @@ class Detections:
         return len(self.scores)
 
     @classmethod
-    def empty(cls) -> "Detections":
+    def empty(cls) -> "Faces":
         return cls(np.zeros((0, 4)), np.zeros(0))
 
     @classmethod
-    def from_yxyx(cls, yxyx: np.ndarray, scores: np.ndarray, width: int, height: int) -> "Detections":
+    def from_yxyx(cls, yxyx: np.ndarray, scores: np.ndarray, width: int, height: int) -> "Faces":
         """From TensorFlow's boxes: yxyx (N, 4), (y_min, x_min, y_max, x_max) in 0..1 of an image of width x height."""
         yxyx = np.asarray(yxyx, np.float32).reshape(-1, 4)
         return cls(yxyx[:, [1, 0, 3, 2]] * np.array([width, height, width, height], np.float32), scores)
 
-    def at_least(self, score: float) -> "Detections":
+    def at_least(self, score: float) -> "Faces":
         """Those whose score is `score` or higher."""
         return self.select(self.scores >= score)
 
-    def select(self, index: np.ndarray) -> "Detections":
+    def select(self, index: np.ndarray) -> "Faces":
         """Those that a boolean mask (N,) or an array of positions picks."""
-        return Detections(self.xyxy[index], self.scores[index])
+        return Faces(self.xyxy[index], self.scores[index])
