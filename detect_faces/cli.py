@@ -139,7 +139,7 @@ def _load_detector(options: argparse.Namespace):
         )
     from detect_faces.detector import Detector
 
-    detector = Detector(options.model or SHIPPED_MODEL, options.threads)
+    detector = Detector(options.model or SHIPPED_MODEL, threads=options.threads)
     min_score = detector.model.min_score if options.min_score is None else options.min_score
     if min_score < detector.model.score_threshold:
         print(

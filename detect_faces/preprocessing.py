@@ -42,21 +42,24 @@ def resize_bilinear(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return _blend(across[:height], across[height:], y_weight[:, None]).reshape(height, width, channels)
 
 
-def network_input(image_bgr: np.ndarray, model: Model) -> tuple[np.ndarray, tuple[int, int]]:
+def network_input(
+    image_bgr: np.ndarray, model: Model, input_size: tuple[int, int] | None = None
+) -> tuple[np.ndarray, tuple[int, int]]:
     """The network's input, and the part of it that shows the image (from the top left; the rest is padding).
 
     Args:
         image_bgr: (H, W, 3) uint8.
         model: says the size, the way of resizing and the normalisation.
+        input_size: (width, height) in place of the model's.
 
     Returns:
-        (1, model.height, model.width, 3) float32 RGB, and (width, height) of the image in it.
+        (1, height, width, 3) float32 RGB of that size, and (width, height) of the image in it.
     """
     height, width = image_bgr.shape[:2]
-    size = (model.width, model.height)
+    size = input_width, input_height = input_size or (model.width, model.height)
     if model.letterbox:
         size = letterbox_size(width, height, *size)
-    canvas = np.full((1, model.height, model.width, 3), model.pad_value, np.float32)
+    canvas = np.full((1, input_height, input_width, 3), model.pad_value, np.float32)
     canvas[0, : size[1], : size[0]] = cv2.cvtColor(resize_bilinear(image_bgr, *size), cv2.COLOR_BGR2RGB)
     canvas *= np.float32(model.scale)
     canvas += np.float32(model.offset)

@@ -9,7 +9,7 @@ class ExportedModel:
     """The model of a folder exported-models/<run>."""
 
     def __init__(self, folder: str, threads: int):
-        self._detector = Detector(folder, threads)
+        self._detector = Detector(folder, threads=threads)
         model = self._detector.model
         self.name = model.name
         self.min_score = model.min_score

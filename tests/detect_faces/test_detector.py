@@ -33,12 +33,12 @@ def with_red(height: int, width: int, *spots: tuple[int, int, int]) -> np.ndarra
 
 
 def test_nothing_found(tiny_model):
-    assert len(Detector(tiny_model).detect(with_red(SIDE, SIDE))) == 0
+    assert len(Detector(tiny_model).detect(with_red(SIDE, SIDE), 0.0)) == 0
 
 
 def test_boxes_and_scores_best_first(tiny_model):
     image = with_red(SIDE, SIDE, (0, 0, 102), (5, 9, 255), (15, 15, 51))
-    found = Detector(tiny_model / "model.json", threads=1).detect(image)
+    found = Detector(tiny_model / "model.json", threads=1).detect(image, 0.0)
     np.testing.assert_allclose(found.scores, [1.0, 0.4, 0.2], atol=1e-5)
     # Every second box was suppressed, the last one would also have been outside the picture in part.
     np.testing.assert_allclose(found.xyxy, [[9, 5, 10, 6], [0, 0, 1, 1], [15, 15, 16, 16]], atol=1e-4)
@@ -60,7 +60,7 @@ def test_padding_is_no_face_and_boxes_are_clipped_to_the_image(tiny_model, tmp_p
 def test_no_more_than_max_detections(tiny_model, tmp_path):
     detector = Detector(tiny_model_with(tmp_path, tiny_model, max_detections=3))
     image = with_red(SIDE, SIDE, *((2 * i, i, 100 + i) for i in range(8)))
-    np.testing.assert_allclose(detector.detect(image).scores * 255, [107, 106, 105], atol=1e-3)
+    np.testing.assert_allclose(detector.detect(image, 0.0).scores * 255, [107, 106, 105], atol=1e-3)
     np.testing.assert_allclose(detector.detect(image, 105.5 / 255).scores * 255, [107, 106], atol=1e-3)
 
 
