@@ -1,8 +1,29 @@
 """What an image file says of itself in its first bytes: its kind and its size in pixels, without decoding it."""
 
 import struct
+from dataclasses import dataclass
 
-MAGIC_BYTES = 12  # as many bytes as image_kind looks at
+MAGIC_BYTES = 12  # as many bytes as image_kind and other_kind look at
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the header of an image says.
+
+    Attributes:
+        kind: 'JPEG', 'PNG', 'WebP' or 'BMP'.
+        width, height: pixels, before any EXIF rotation.
+        bits: of a pixel as it is stored, before any compression; 0 where that depends on the pixels.
+        samples: of a JPEG: numbers in a pixel, with those that are stored at a lower resolution counted in part.
+        progressive: of a JPEG: it is stored in many scans over the whole image.
+    """
+
+    kind: str
+    width: int
+    height: int
+    bits: int = 0
+    samples: float = 0.0
+    progressive: bool = False
 
 
 def image_kind(head: bytes) -> str | None:
@@ -18,32 +39,59 @@ def image_kind(head: bytes) -> str | None:
     return None
 
 
+def other_kind(head: bytes) -> str | None:
+    """What a file that is no image of a known kind is, by its first MAGIC_BYTES bytes: 'video', 'HEIC', 'GIF', ..."""
+    if head[4:8] == b"ftyp":
+        brand = head[8:12]
+        if brand in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"):
+            return "HEIC"
+        return "AVIF" if brand in (b"avif", b"avis") else "video"
+    if head[:4] == b"RIFF" and head[8:11] == b"AVI":
+        return "video"
+    # Matroska and WebM, MPEG program streams, Flash video, Windows media; QuickTime without ftyp.
+    if head.startswith((b"\x1a\x45\xdf\xa3", b"\x00\x00\x01\xba", b"FLV\x01", b"\x30\x26\xb2\x75")):
+        return "video"
+    if head[4:8] in (b"moov", b"mdat", b"wide"):
+        return "video"
+    for magic, kind in {b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"%PDF": "PDF"}.items():
+        if head.startswith(magic):
+            return kind
+    return None
+
+
 def image_size(data: bytes) -> tuple[int, int]:
-    """(width, height) in pixels as the header has them, before any EXIF rotation.
+    """(width, height) in pixels as the header has them, before any EXIF rotation. Raises ValueError as read_header."""
+    header = read_header(data)
+    return header.width, header.height
+
+
+def read_header(data: bytes) -> Header:
+    """The header of an image.
 
     Raises:
         ValueError: `data` is not of a known kind, or its header is damaged or cut off.
     """
-    sizes = {"JPEG": _jpeg_size, "PNG": _png_size, "WebP": _webp_size, "BMP": _bmp_size}
+    readers = {"JPEG": _jpeg, "PNG": _png, "WebP": _webp, "BMP": _bmp}
     kind = image_kind(data)
     if kind is None:
         raise ValueError("not a JPEG, PNG, WebP or BMP image")
     try:
-        width, height = sizes[kind](data)
+        header = readers[kind](data)
     except (struct.error, IndexError) as error:
         raise ValueError(f"its {kind} header is cut off") from error
-    if width < 1 or height < 1:
-        raise ValueError(f"its {kind} header says {width} x {height} pixels")
-    return width, height
+    if header.width < 1 or header.height < 1:
+        raise ValueError(f"its {kind} header says {header.width} x {header.height} pixels")
+    return header
 
 
-def _png_size(data: bytes) -> tuple[int, int]:
+def _png(data: bytes) -> Header:
     if data[12:16] != b"IHDR":
         raise ValueError("its PNG header is damaged")
-    return struct.unpack_from(">II", data, 16)
+    width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
+    return Header("PNG", width, height, bits=depth * {2: 3, 4: 2, 6: 4}.get(colour, 1))
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int]:
+def _jpeg(data: bytes) -> Header:
     # ITU T.81 annex B: segments of marker and length up to the frame header (SOF), which holds the size.
     at = 2
     while True:
@@ -53,30 +101,36 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
             at += 1
         marker = data[at]
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack_from(">HH", data, at + 4)
-            return width, height
+            height, width, components = struct.unpack_from(">HHB", data, at + 4)
+            factors = [data[at + 10 + 3 * i] for i in range(components)]
+            blocks = [(factor >> 4) * (factor & 15) for factor in factors]
+            samples = sum(blocks) / max(blocks, default=1) if all(blocks) else float(components)
+            return Header("JPEG", width, height, samples=samples, progressive=marker in (0xC2, 0xC6, 0xCA, 0xCE))
         if marker in (0xD9, 0xDA):  # the end or the pixels, and no frame header before them
             raise ValueError("its JPEG header is damaged")
         stands_alone = marker == 0x01 or 0xD0 <= marker <= 0xD8
         at += 1 if stands_alone else 1 + struct.unpack_from(">H", data, at + 1)[0]
 
 
-def _webp_size(data: bytes) -> tuple[int, int]:
+def _webp(data: bytes) -> Header:
     # RFC 9649: the first chunk is VP8 (lossy), VP8L (lossless) or VP8X (the canvas of everything else).
     chunk = data[12:16]
     if chunk == b"VP8 ":
         width, height = struct.unpack_from("<HH", data, 26)
-        return width & 0x3FFF, height & 0x3FFF
+        return Header("WebP", width & 0x3FFF, height & 0x3FFF)
     if chunk == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        return Header("WebP", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
     if chunk == b"VP8X":
         width_low, width_high, height_low, height_high = struct.unpack_from("<HBHB", data, 24)
-        return width_low + (width_high << 16) + 1, height_low + (height_high << 16) + 1
+        return Header("WebP", width_low + (width_high << 16) + 1, height_low + (height_high << 16) + 1)
     raise ValueError("its WebP header is damaged")
 
 
-def _bmp_size(data: bytes) -> tuple[int, int]:
+def _bmp(data: bytes) -> Header:
     (header_size,) = struct.unpack_from("<I", data, 14)
-    width, height = struct.unpack_from("<HH" if header_size == 12 else "<ii", data, 18)
-    return width, abs(height)  # negative: the rows run from top to bottom
+    width, height, _, bits = struct.unpack_from("<HHHH" if header_size == 12 else "<iiHH", data, 18)
+    height = abs(height)  # negative: the rows run from top to bottom
+    # Two of the ways of storing compress runs of pixels.
+    runs = header_size != 12 and struct.unpack_from("<I", data, 30)[0] in (1, 2)
+    return Header("BMP", width, height, bits=0 if runs else bits)

@@ -1,16 +1,42 @@
-"""Reads an image file as an upright BGR array, with one clear line for whatever is not an image."""
+"""Reads an image file as an upright BGR array, with one clear line for whatever is not an image; writes one whole."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from detect_faces.errors import UserError
-from detect_faces.image_header import MAGIC_BYTES, image_kind, image_size
+from detect_faces.exif import cleaned, jpeg_orientation
+from detect_faces.guards import Limits, checked_header, decoding_bytes, refuse_without_memory, too_large
+from detect_faces.image_header import MAGIC_BYTES, Header, image_kind
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # of the files that a folder is searched for
-MAX_PIXELS = 200_000_000  # 600 MB as an array; the largest phone panoramas and 200-megapixel cameras stay below
+REDUCED = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+EXIF, XMP, ICC = 0, 1, 2  # cv2.ImageMetadataType
+METADATA = ("keep", "no-gps", "strip")
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded image.
+
+    Attributes:
+        image: (H, W, 3) uint8, BGR, upright; smaller than the picture where it was decoded reduced.
+        width, height: pixels of the upright picture.
+        metadata: of the file, where it was asked for: EXIF, XMP and ICC by their number.
+    """
+
+    image: np.ndarray
+    width: int
+    height: int
+    metadata: dict[int, bytes] | None = None
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -26,53 +52,134 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         UserError: there is no such file, or it is no image that can be decoded whole. The message starts with `path`.
     """
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAGIC_BYTES)
-            if image_kind(data):  # anything else may be of any size, or endless
-                data += file.read()
-    except OSError as error:
-        raise UserError(f"{path}: {os.strerror(error.errno)}") from error
-    return decode_image(data, str(path))
+    return decode_image(read_bytes(path), str(path))
 
 
 def decode_image(data: bytes, name: str = "image") -> np.ndarray:
     """As read_image, from the encoded bytes; `name` is what the error message calls them."""
-    if not data:
-        raise UserError(f"{name}: the file is empty")
-    if not image_kind(data):
-        raise UserError(f"{name}: not a JPEG, PNG, WebP or BMP image")
+    header = checked_header(data, name, Limits())
+    refuse_without_memory(name, decoding_bytes(header, len(data)))
+    return decode(data, name, header).image
+
+
+def read_bytes(path: str | Path, limits: Limits | None = None) -> bytes:
+    """The bytes of an image file; of any other only the first ones, as it may be of any size, or endless."""
+    limits = limits or Limits()
     try:
-        width, height = image_size(data)
-    except ValueError as error:
-        raise UserError(f"{name}: cannot be decoded: {error}") from error
-    if width * height > MAX_PIXELS:
-        raise UserError(f"{name}: {width} x {height} pixels are more than the limit of {MAX_PIXELS:,}")
+        with open(path, "rb") as file:
+            data = file.read(MAGIC_BYTES)
+            if image_kind(data):
+                data += file.read(limits.bytes + 1 - len(data))
+    except OSError as error:
+        raise UserError(f"{path}: {os.strerror(error.errno)}") from error
+    if len(data) > limits.bytes:
+        raise UserError(f"{path}: {too_large(limits)}")
+    return data
+
+
+def decode(data: bytes, name: str, header: Header, reduced: int = 1, metadata: bool = False) -> Picture:
+    """Decodes what checked_header has let through.
+
+    Args:
+        data: the encoded image.
+        name: for the error message.
+        header: of it.
+        reduced: 1, 2, 4 or 8: decode a JPEG at a fraction of its size, which takes a fraction of time and memory.
+        metadata: keep EXIF, XMP and the colour profile as well.
+
+    Raises:
+        UserError: it is damaged or cut off.
+    """
+    found = None
     # From memory and not by cv2.imread: imread fills the missing part of a truncated JPEG with grey and says nothing.
+    encoded = np.frombuffer(data, np.uint8)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
+        if metadata and can_keep_metadata():
+            image, kinds, chunks = cv2.imdecodeWithMetadata(encoded, flags=REDUCED[reduced])
+            found = {int(kind): np.asarray(chunk).tobytes() for kind, chunk in zip(kinds, chunks, strict=True)}
+        else:
+            image = cv2.imdecode(encoded, REDUCED[reduced])
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise UserError(f"{name}: no memory left for {header.width} x {header.height} pixels") from error
         image = None
     if image is None:
-        raise UserError(f"{name}: cannot be decoded: the {image_kind(data)} image is damaged or cut off")
-    return image
+        raise UserError(f"{name}: cannot be decoded: the {header.kind} image is damaged or cut off")
+    height, width = image.shape[:2]
+    if reduced > 1:
+        width, height = header.width, header.height
+        if jpeg_orientation(data) > 4:
+            width, height = height, width
+    return Picture(image, width, height, found)
 
 
-def write_image(path: str | Path, image: np.ndarray) -> None:
-    """Writes a BGR image in the format of the path's suffix, whole or not at all. Raises UserError."""
+def reduction(header: Header, side: int) -> int:
+    """By how much a JPEG may be decoded reduced so that its longer side keeps at least `side` pixels: 1, 2, 4 or 8."""
+    if header.kind != "JPEG":
+        return 1
+    return max(factor for factor in REDUCED if factor == 1 or max(header.width, header.height) >= side * factor)
+
+
+def can_keep_metadata() -> bool:
+    """Whether this OpenCV reads and writes metadata."""
+    return hasattr(cv2, "imdecodeWithMetadata")
+
+
+def metadata_to_write(found: dict[int, bytes], keep: str, anonymised: bool) -> dict[int, bytes]:
+    """Of an image's metadata, what its changed copy carries.
+
+    The colour profile always stays, as the pixels are in its colours; but not one of CMYK, as they are BGR now.
+
+    Args:
+        found: of the image.
+        keep: 'keep', 'no-gps' or 'strip'.
+        anonymised: the copy has to hide something that a preview would show.
+    """
+    written = {}
+    profile = found.get(ICC, b"")
+    if profile[16:20] == b"RGB ":
+        written[ICC] = profile
+    if keep != "strip" and EXIF in found:
+        exif = cleaned(found[EXIF].removeprefix(b"Exif\0\0"), keep_place=keep == "keep")
+        if exif:
+            written[EXIF] = exif
+    if keep == "keep" and XMP in found and not anonymised:  # XMP may hold previews
+        written[XMP] = found[XMP]
+    return written
+
+
+def write_image(path: str | Path, image: np.ndarray, metadata: dict[int, bytes] | None = None) -> None:
+    """Writes a BGR image in the format of the path's suffix, whole or not at all.
+
+    Args:
+        path: where to; folders are made.
+        image: (H, W, 3) uint8, BGR.
+        metadata: to write into a JPEG, PNG or WebP; a BMP has none.
+
+    Raises:
+        UserError: it cannot be written there, or not in this format.
+    """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{path}: cannot write such a file; end the name in one of {', '.join(SUFFIXES)}")
     try:
-        done, encoded = cv2.imencode(path.suffix, image)
+        if metadata and path.suffix.lower() != ".bmp":
+            chunks = [np.frombuffer(chunk, np.uint8) for chunk in metadata.values()]
+            done, encoded = cv2.imencodeWithMetadata(path.suffix, image, list(metadata), chunks)
+        else:
+            done, encoded = cv2.imencode(path.suffix, image)
     except cv2.error:
         done = False
     if not done:  # a side of a WebP has at most 16383 pixels, one of a JPEG 65500
         raise UserError(f"{path}: {image.shape[1]} x {image.shape[0]} pixels are too large for this format; take .png")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torn = path.with_name(path.name + ".part")
-        torn.write_bytes(encoded)
-        torn.replace(path)
+        unfinished = path.with_name(f".{path.name}.part")
+        try:
+            encoded.tofile(unfinished)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {os.strerror(error.errno)}") from error
+        reason = os.strerror(error.errno) if error.errno else "the disk is full"  # what numpy knows of it
+        raise UserError(f"{path}: cannot be written: {reason}") from error
