@@ -7,6 +7,7 @@ from detect_faces import Faces
 from tools.annotations import AnnotatedImage
 
 TRUE, FALSE, IGNORED = 1, 0, -1
+NO_BOX = -1
 
 
 def not_counted(image: AnnotatedImage) -> np.ndarray:
@@ -25,24 +26,33 @@ def match(image: AnnotatedImage, faces: Faces, iou: float = 0.5) -> np.ndarray:
     Returns:
         (K,) of TRUE, FALSE or IGNORED, in the order of `faces`.
     """
+    return match_boxes(image, faces, iou)[0]
+
+
+def match_boxes(image: AnnotatedImage, faces: Faces, iou: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """As `match`, and which box each detection took.
+
+    Returns:
+        (K,) of TRUE, FALSE or IGNORED, and (K,) the row of the true box in `image`, NO_BOX where it took none.
+    """
     crowd = not_counted(image)
     order = np.argsort(crowd, kind="stable")
-    overlaps = _overlaps(faces.xyxy, image.xyxy[order], crowd[order])  # (K, N), counted boxes first
+    free = overlaps(faces.xyxy, image.xyxy[order], crowd[order])  # (K, N), counted boxes first
     counted = int((~crowd).sum())
-    in_crowd = (overlaps[:, counted:] >= iou).any(axis=1)
-    result = np.where(in_crowd, IGNORED, FALSE)
-    free = overlaps[:, :counted].copy()
-    for detection in range(len(faces) if counted else 0):
+    in_crowd = (free[:, counted:] >= iou).any(axis=1)
+    result, box = np.where(in_crowd, IGNORED, FALSE), np.full(len(faces), NO_BOX)
+    free = free[:, :counted]
+    for detection in np.flatnonzero((free >= iou).any(axis=1)):
         # Of several that overlap it equally the last one, as in COCOeval.
-        box = counted - 1 - int(free[detection, ::-1].argmax())
-        if free[detection, box] >= iou:
-            result[detection] = TRUE
-            free[:, box] = -1
-    return result
+        best = counted - 1 - int(free[detection, ::-1].argmax())
+        if free[detection, best] >= iou:
+            result[detection], box[detection] = TRUE, order[best]
+            free[:, best] = -1
+    return result, box
 
 
-def _overlaps(found: np.ndarray, true: np.ndarray, crowd: np.ndarray) -> np.ndarray:
-    """(K, N) IoU of xyxy boxes; where `crowd` (N,) the share of the found box that lies in the true one."""
+def overlaps(found: np.ndarray, true: np.ndarray, crowd: np.ndarray) -> np.ndarray:
+    """(K, N) IoU of xyxy boxes (K, 4), (N, 4); where `crowd` (N,) the share of the found box that lies in the true."""
     if not len(found) or not len(true):
         return np.zeros((len(found), len(true)))
     found, true = (np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]).astype(np.float64) for boxes in (found, true))

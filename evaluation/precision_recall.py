@@ -1,12 +1,14 @@
 """Precision, recall and F1 at any score, and the score with the best F1."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from detect_faces import Faces
-from evaluation.matching import IGNORED, TRUE, match, not_counted
+from evaluation.average_precision import ap_at_101_points
+from evaluation.matched_set import MatchedSet, match_set
+from evaluation.matching import IGNORED, TRUE
 from tools.annotations import AnnotatedImage
 
 
@@ -40,6 +42,14 @@ class PrecisionRecall:
         """(K,) harmonic mean of precision and recall."""
         return 2 * self.true_positives / (self.true_positives + self.false_positives + self.faces)
 
+    @property
+    def average_precision(self) -> float | None:
+        """At 101 points of recall, as COCO takes it; None where there are no faces.
+
+        COCO counts detections of equal score one after the other, in the order of the images; here they come at once.
+        """
+        return float(ap_at_101_points(self.precision, self.recall)) if self.faces else None
+
     def best_f1_score(self) -> float | None:
         """The score to cut at for the best F1 (the highest such score), None without detections."""
         return float(self.scores[self.f1.argmax()]) if len(self.scores) else None
@@ -60,17 +70,20 @@ class PrecisionRecall:
 
 
 def precision_recall(
-    images: Iterable[AnnotatedImage], detections: Iterable[Faces], iou: float = 0.5
+    images: Sequence[AnnotatedImage], detections: Sequence[Faces], iou: float = 0.5
 ) -> PrecisionRecall:
     """The curve of the detections in these images, matched as evaluation.matching does."""
-    scores, hits, faces = [np.zeros(0, np.float32)], [np.zeros(0, int)], 0
-    for image, found in zip(images, detections, strict=True):
-        scores.append(found.scores)
-        hits.append(match(image, found, iou))
-        faces += int((~not_counted(image)).sum())
-    scores, hits = np.concatenate(scores), np.concatenate(hits)
-    counted = hits != IGNORED
-    scores, hits = scores[counted], hits[counted] == TRUE
+    return curve_of(match_set(images, detections, iou))
+
+
+def curve_of(matched: MatchedSet) -> PrecisionRecall:
+    """The curve of a set that is matched already."""
+    counted = matched.outcome != IGNORED
+    return curve(matched.scores[counted], matched.outcome[counted] == TRUE, int(matched.counted.sum()))
+
+
+def curve(scores: np.ndarray, hits: np.ndarray, faces: int) -> PrecisionRecall:
+    """The curve of detections (K,) that are hits or false alarms, when there are `faces` to find."""
     order = np.argsort(-scores, kind="stable")
     scores, hits = scores[order], hits[order]
     last_of_equal = np.append(scores[1:] != scores[:-1], True) if len(scores) else np.zeros(0, bool)
