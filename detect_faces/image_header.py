@@ -4,6 +4,7 @@ import struct
 from dataclasses import dataclass
 
 MAGIC_BYTES = 12  # as many bytes as image_kind and other_kind look at
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # of the files that a folder is searched for
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ import numpy as np
 from detect_faces.errors import UserError
 from detect_faces.exif import cleaned, jpeg_orientation
 from detect_faces.guards import Limits, checked_header, decoding_bytes, refuse_without_memory, too_large
-from detect_faces.image_header import MAGIC_BYTES, Header, image_kind
+from detect_faces.image_header import MAGIC_BYTES, SUFFIXES, Header, image_kind
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # of the files that a folder is searched for
 REDUCED = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,

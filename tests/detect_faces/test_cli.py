@@ -122,7 +122,7 @@ def test_never_overwrites(tiny_model, photos, inputs, out, message, monkeypatch)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "required: IMAGE"),
+        ([], "give images, folders or videos"),
         (["two.png", "--min-score", "1.5"], "invalid score value"),
         (["two.png", "--threads", "0"], "invalid thread_count value"),
         (["two.png", "--json", "--jsonl"], "not allowed with"),

@@ -1,0 +1,134 @@
+"""The pictures that the command writes: drawn, anonymised, cut out; where they go, and that no input is replaced."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from detect_faces.errors import UserError
+from detect_faces.faces import Faces
+from detect_faces.image_header import SUFFIXES
+from detect_faces.images import Picture, metadata_to_write, write_image
+from detect_faces.inputs import Source
+
+VIDEO_SUFFIX = ".mp4"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One kind of picture to write.
+
+    Attributes:
+        option: that asks for it, as --draw.
+        out: what stands behind it: a file, or a folder.
+        picture: from the image and its faces to what is written; None where each face is (--crop).
+        crops: from the image and its faces to one picture each.
+        anonymises: the faces are to be hidden.
+    """
+
+    option: str
+    out: str
+    picture: Callable[[np.ndarray, Faces], np.ndarray] | None = None
+    crops: Callable[[np.ndarray, Faces], list[np.ndarray]] | None = None
+    anonymises: bool = False
+
+
+class Outputs:
+    """Writes what is made of each source, where it belongs."""
+
+    def __init__(self, changes: list[Change], sources: list[Source], one_file: bool, overwrite: bool, metadata: str):
+        """Plans all of it before anything is written.
+
+        Args:
+            changes: to make of each image.
+            sources: all of them, where there are changes.
+            one_file: a single image was given by its name, so that `out` may be a file.
+            overwrite: inputs may be replaced.
+            metadata: 'keep', 'no-gps' or 'strip'.
+
+        Raises:
+            UserError: something would replace an input or another output, or has a name that is no image's.
+        """
+        self.changes = changes
+        self._metadata = metadata
+        self._overwrite = overwrite
+        self._inputs = {os.path.realpath(source.name) for source in sources if source.kind == "file"} if changes else ()
+        self._targets: dict[str, dict[Source, Path]] = {
+            change.option: self._plan(change, sources, one_file) for change in changes
+        }
+        self._refuse_doubles()
+
+    def target(self, change: Change, source: Source) -> Path:
+        """The file that the changed picture of a source becomes; of crops the one before numbers are put in."""
+        return self._targets[change.option][source]
+
+    def video_target(self, change: Change, source: Source) -> Path:
+        """The file that a changed video becomes."""
+        target = self.target(change, source)
+        if target.suffix.lower() in SUFFIXES:  # clip.mov became clip.mov.jpg
+            target = target.with_suffix("")
+        return target.with_suffix(VIDEO_SUFFIX)
+
+    def write(self, source: Source, picture: Picture, faces: Faces, frame: int | None = None) -> None:
+        """Writes all changed pictures of an image; of a frame of a video only the crops.
+
+        Raises:
+            UserError: one cannot be written.
+        """
+        for change in self.changes:
+            target = self.target(change, source)
+            if change.crops:
+                self._write_crops(change, target, picture, faces, frame)
+            elif frame is None:
+                metadata = metadata_to_write(picture.metadata or {}, self._metadata, change.anonymises)
+                write_image(target, change.picture(picture.image, faces), metadata)
+
+    def _write_crops(self, change: Change, target: Path, picture: Picture, faces: Faces, frame: int | None) -> None:
+        metadata = metadata_to_write(picture.metadata or {}, self._metadata, anonymised=True)  # no previews of the rest
+        for number, crop in enumerate(change.crops(picture.image, faces), 1):
+            place = f"-{number}" if frame is None else f"-{frame:06}-{number}"
+            path = target.with_name(target.stem + place + target.suffix)
+            self._refuse_input(change, path)
+            write_image(path, crop, metadata)
+
+    def _plan(self, change: Change, sources: list[Source], one_file: bool) -> dict[Source, Path]:
+        out = Path(change.out)
+        if change.crops:
+            if out.exists() and not out.is_dir():
+                raise UserError(f"{change.option} {change.out}: has to be a folder, and this is a file")
+        elif one_file and not out.is_dir() and not change.out.endswith(os.sep):
+            if out.suffix.lower() not in (*SUFFIXES, VIDEO_SUFFIX):
+                raise UserError(f"{change.option} {change.out}: end the name in one of {', '.join(SUFFIXES)}")
+            self._refuse_input(change, out)
+            return {sources[0]: out}
+        elif out.exists() and not out.is_dir():
+            raise UserError(
+                f"{change.option} {change.out}: has to be a folder when there are several images, and this is a file"
+            )
+        targets = {source: out / source.inside for source in sources}
+        if not change.crops:
+            for target in targets.values():
+                self._refuse_input(change, target)
+        return targets
+
+    def _refuse_input(self, change: Change, target: PurePath) -> None:
+        if not self._overwrite and os.path.realpath(target) in self._inputs:
+            raise UserError(
+                f"{change.option} {change.out}: would overwrite the input {target}; give another name, or --overwrite"
+            )
+
+    def _refuse_doubles(self) -> None:
+        made_of: dict[tuple[bool, str], tuple[str, Source]] = {}
+        for change in self.changes:
+            for source, target in self._targets[change.option].items():
+                key = (change.crops is None, os.path.realpath(target))  # crops have numbers in their names
+                option, other = made_of.setdefault(key, (change.option, source))
+                if other != source:
+                    raise UserError(
+                        f"{change.option} {change.out}: {other} and {source} would both become {target}; "
+                        "give their folder instead"
+                    )
+                if option != change.option:
+                    raise UserError(f"{option} and {change.option} would both write {target}; give two folders")
