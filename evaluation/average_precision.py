@@ -15,10 +15,10 @@ def ap_at_101_points(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
         (...) in 0..1. Points of recall that are never reached have precision 0.
     """
     envelope = np.concatenate([_envelope(precision), np.zeros((*precision.shape[:-1], 1))], axis=-1)
-    flat = envelope.reshape(-1, envelope.shape[-1])
-    rows = recall.reshape(-1, recall.shape[-1])
-    areas = [row[np.searchsorted(at, RECALL_POINTS)].mean() for row, at in zip(flat, rows, strict=True)]
-    return np.array(areas).reshape(precision.shape[:-1])
+    result = np.empty(precision.shape[:-1])
+    for curve in np.ndindex(result.shape):
+        result[curve] = envelope[curve][np.searchsorted(recall[curve], RECALL_POINTS)].mean()
+    return result
 
 
 def ap_as_area(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
