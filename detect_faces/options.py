@@ -76,8 +76,9 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
 
 def _add_detector(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--model", metavar="FOLDER", help="an exported model: its folder or model.json; haar for OpenCV's cascade"
+        "--model", metavar="FOLDER", help="an exported model: its folder or model.json; or haar, OpenCV's cascade"
     )
+    group.add_argument("--backend", choices=("litert", "tensorflow"), default="litert", help="what runs it [litert]")
     group.add_argument(
         "--input-size", type=side, metavar="N", help="side of the network's input; larger: smaller faces"
     )

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from detect_faces.errors import UserError
+from detect_faces.exif import jpeg_orientation
 from detect_faces.guards import Limits, checked_header, decoding_bytes, refuse_without_memory, too_large
 from detect_faces.image_header import MAGIC_BYTES, other_kind
 from detect_faces.images import Picture, decode, read_bytes, reduction
 from detect_faces.inputs import Source
+
+LARGE_SIDE = 1000  # pixels; below it is not worth while to decode less of them
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,14 @@ class Reading:
 
     Attributes:
         limits: of an image.
-        reduced_side: decode a JPEG at 1/2, 1/4 or 1/8 where its longer side keeps at least so many pixels; 0: never.
+        reduced_side: decode a JPEG at 1/2, 1/4 or 1/8 where its longer side keeps at least so many pixels; 0: never. It
+            is asked for large images only.
         metadata: keep it for what is written.
         copies: arrays of the picture's size that are made of it later, for the estimate of memory.
     """
 
     limits: Limits
-    reduced_side: int = 0
+    reduced_side: Callable[[], int] = lambda: 0
     metadata: bool = False
     copies: int = 0
 
@@ -48,8 +52,12 @@ class Reading:
             return 0, lambda: Video(source)
         data = _read(source, self.limits)
         header = checked_header(data, source.name, self.limits)
-        reduced = reduction(header, self.reduced_side) if self.reduced_side else 1
-        need = decoding_bytes(header, len(data), reduced) + 3 * self.copies * header.width * header.height
+        large = header.kind == "JPEG" and max(header.width, header.height) > LARGE_SIDE
+        side = self.reduced_side() if large else 0
+        reduced = reduction(header, side) if side else 1
+        need = decoding_bytes(header, len(data), reduced, turned=header.kind != "JPEG" or jpeg_orientation(data) != 1)
+        if self.copies:  # when the picture is decoded, and before or while it is encoded
+            need = max(need, len(data) + 3 * (1 + self.copies) * header.width * header.height)
 
         def finish() -> Picture:
             refuse_without_memory(source.name, need)

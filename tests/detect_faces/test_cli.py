@@ -126,7 +126,7 @@ def test_never_overwrites(tiny_model, photos, inputs, out, message, monkeypatch)
         (["two.png", "--min-score", "1.5"], "invalid score value"),
         (["two.png", "--threads", "0"], "invalid thread_count value"),
         (["two.png", "--json", "--jsonl"], "not allowed with"),
-        (["two.png"], "--model"),
+        (["two.png"], "no model"),
         (["two.png", "--model", "nowhere"], "nowhere: No such file or directory; give the folder of an exported model"),
     ],
 )

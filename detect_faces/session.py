@@ -1,0 +1,144 @@
+"""One run of the command: sources are read and decoded beside the network, and what is found goes to the outputs."""
+
+import os
+import sys
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+
+from detect_faces.ahead import Ahead
+from detect_faces.detections_file import ImageDetections
+from detect_faces.errors import UserError
+from detect_faces.faces import Faces
+from detect_faces.formats import Found
+from detect_faces.guards import Limits, available_memory
+from detect_faces.images import Picture
+from detect_faces.inputs import Source
+from detect_faces.outputs import Outputs
+from detect_faces.progress import Progress
+from detect_faces.reading import Reading, Video
+
+MOST_DECODERS = 2  # threads; the network keeps the other CPUs busy
+AHEAD = 4  # images that are decoded before their turn
+BUDGET = 1_000_000_000  # bytes for them, or half of what is free
+# A JPEG is decoded smaller when it stays this many times as large as the network's input.
+REDUCE_ABOVE = 4
+
+
+class Session:
+    """One run over all sources.
+
+    Attributes:
+        failed: at least one of them had an error.
+        progress: to be taken away before something is printed.
+    """
+
+    def __init__(self, options: Namespace, sources: list[Source] | Iterator[Source], outputs: Outputs):
+        """Loads the detector, while the first images are being decoded.
+
+        Raises:
+            UserError: there is no such model, or it cannot be used so.
+        """
+        self.failed = False
+        self.progress = Progress(len(sources) if isinstance(sources, list) else None)
+        self._options = options
+        self._outputs = outputs
+        self._loaded = threading.Event()
+        self._detector = None
+        limits = Limits(options.max_pixels, options.max_bytes, options.max_seconds)
+        reading = Reading(limits, self._reduced_side, metadata=bool(outputs.changes), copies=len(outputs.changes))
+        available = available_memory()
+        self._ahead = Ahead(
+            sources,
+            reading.prepare,
+            threads=min(MOST_DECODERS, len(os.sched_getaffinity(0))),
+            results=AHEAD,
+            budget=BUDGET if available is None else min(BUDGET, available // 2),
+            seconds=limits.seconds,
+        )
+        self._ahead.start()
+        try:
+            self._detector = self._load_detector()
+        finally:
+            self._loaded.set()
+
+    def results(self) -> Iterator[Found]:
+        """What was found in each source, in order, with the pictures written; errors are said on stderr as well."""
+        for source, outcome in self._ahead:
+            try:
+                if isinstance(outcome, UserError):
+                    raise outcome
+                if isinstance(outcome, Video):
+                    yield from self._of_video(source)
+                else:
+                    yield Found(self._of_picture(source, outcome))
+            except UserError as error:
+                self.failed = True
+                self.progress.add(0)
+                self.progress.clear()
+                print(f"error: {error}", file=sys.stderr)
+                yield Found(ImageDetections(source.name, error=str(error).removeprefix(f"{source}: ")))
+            del outcome  # before the next one is waited for
+
+    def _of_picture(self, source: Source, picture: Picture) -> ImageDetections:
+        start = time.perf_counter()
+        faces = self._detector.detect(picture.image, self._options.min_score)
+        ms = 1000 * (time.perf_counter() - start)
+        faces = self._selected(_scaled(faces, picture))
+        self._outputs.write(source, picture, faces)
+        self.progress.add(len(faces))
+        return ImageDetections(source.name, picture.width, picture.height, faces, ms)
+
+    def _of_video(self, source: Source) -> Iterator[Found]:
+        raise UserError(f"{source}: a video")
+
+    def _selected(self, faces: Faces) -> Faces:
+        """Those that the options ask for."""
+        options = self._options
+        if options.min_size:
+            faces = faces.min_size(options.min_size)
+        if options.largest:
+            faces = faces.largest()
+        return faces.best(options.max_faces) if options.max_faces else faces
+
+    def _reduced_side(self) -> int:
+        """Pixels that the longer side of an image has to keep when it is decoded; 0 where it is wanted as it is."""
+        if self._outputs.changes or self._options.tile:
+            return 0
+        self._loaded.wait()
+        model = self._detector and self._detector.model
+        if model is None:  # a cascade looks at every size; nor is anything known of a SavedModel
+            return 0
+        return REDUCE_ABOVE * (self._options.input_size or max(model.width, model.height))
+
+    def _load_detector(self):
+        from detect_faces.detector import Detector
+
+        options = self._options
+        try:
+            detector = Detector(
+                options.model,
+                threads=options.threads,
+                backend=options.backend,
+                input_size=options.input_size,
+                tile=options.tile,
+            )
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        lowest = detector.model.score_threshold if detector.model else 0
+        if options.min_score is not None and options.min_score < lowest:
+            print(
+                f"note: this model gives no score below {lowest}; --min-score {options.min_score} is lower",
+                file=sys.stderr,
+            )
+        return detector
+
+
+def _scaled(faces: Faces, picture: Picture) -> Faces:
+    """In pixels of the whole picture, where it was decoded smaller."""
+    height, width = picture.image.shape[:2]
+    if (width, height) == (picture.width, picture.height):
+        return faces
+    x, y = picture.width / width, picture.height / height
+    return Faces(faces.xyxy * [x, y, x, y], faces.scores)
