@@ -40,9 +40,9 @@ def fetch(url: str, limits: Limits) -> bytes:
     ):
         opener.add_handler(handler)
     end = time.monotonic() + limits.seconds
-    request = urllib.request.Request(url, headers={"User-Agent": "detect-faces", "Accept": "image/*"})
     data = bytearray()
     try:
+        request = urllib.request.Request(url, headers={"User-Agent": "detect-faces", "Accept": "image/*"})
         with opener.open(request, timeout=limits.seconds) as answer:
             if int(answer.headers.get("Content-Length") or 0) > limits.bytes:
                 raise UserError(f"{url}: {too_large(limits)}")

@@ -93,11 +93,14 @@ def url_source(url: str, allowed: bool) -> Source:
     """An image to fetch, or its problem where that is not allowed."""
     from urllib.parse import unquote, urlsplit
 
-    parts = urlsplit(url)
-    steps = [step for step in unquote(parts.path).replace("\0", "").split("/") if step not in ("", ".", "..")]
-    inside = PurePath(*[(parts.hostname or "url").replace("/", "_"), *steps])
     problem = None if allowed else "a URL is only fetched with --allow-urls"
-    return Source(url, image_name(inside), "url", problem)
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or "url"
+    except ValueError as error:
+        return Source(url, PurePath("url.jpg"), "url", problem or str(error))
+    steps = [step for step in unquote(parts.path).replace("\0", "").split("/") if step not in ("", ".", "..")]
+    return Source(url, image_name(PurePath(host.replace("/", "_"), *steps)), "url", problem)
 
 
 def image_name(inside: PurePath) -> PurePath:
