@@ -1,194 +1,198 @@
-"""python -m evaluation.compare --records PATH --model FOLDER --output DIR
+"""python -m evaluation.compare --records PATH --model FOLDER [--detector NAME[=MODEL] ...] --output DIR
 
-Compares an exported model with OpenCV's face cascades on the same images: accuracy and milliseconds, in one table. The
-detectors take turns image by image, so that whatever else the machine does is shared by all of them.
+Compares an exported model with other detectors on the same images: accuracy, kinds of mistakes, milliseconds, memory.
+The detectors take turns image by image, so that whatever else the machine does is shared by all of them:
 
-DIR gets compare.md, compare.json, a detections file for each detector, and compare.jpg: the image on which the model
-and the better cascade differ most.
+    python -m evaluation.compare --records data/records/sample/validation --model exported-models/demo \\
+        --detector cascade=alt2 scrfd=scrfd_2.5g_kps.onnx my_detector.py --output runs/demo/compare
+
+DIR gets compare.html, a page that needs nothing else; compare.md and compare.json with the same figures; and a
+detections file for each detector. Killed, the same command goes on; what is measured already, with the same detectors
+and settings, is not measured again.
+
+Images that do not decode are left out, for all detectors; an image on which a detector fails counts for it as one on
+which it finds nothing. Both are listed, and the exit code is 1.
 """
 
 import argparse
 import json
+import os
+import platform
 import sys
-from dataclasses import dataclass, field
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
-from detect_faces import Faces, UserError, detections_file
-from detect_faces.detections_file import ImageDetections
+from detect_faces import UserError
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, run_command
-from detect_faces.images import decode_image, write_image
 from detect_faces.quiet import keep_stderr_for_python
-from evaluation import detectors
-from evaluation.detectors import Detector
-from evaluation.evaluate import evaluate, without_pixels
-from evaluation.matching import FALSE, TRUE, match, not_counted
-from evaluation.side_by_side import side_by_side
+from evaluation import comparison, detectors, pictures, report_page, report_table, speed, wider_face_lists
+from evaluation.coco import MAX_DETECTIONS
+from evaluation.measure import Run, load, measure
 from tools import data_set
 from tools.annotations import AnnotatedImage
-from tools.files import write_whole
-from tools.formats import ImageStream
+from tools.files import only_writer, write_whole
 from tools.report import Report
 
-COLUMNS = ("detector", "AP50", "AP", "score from", "precision", "recall", "best F1", "at score", "median ms", "p95 ms")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A detector and what it found, a line for each image."""
-
-    detector: Detector
-    lines: list[ImageDetections] = field(default_factory=list)
-
-    def faces(self, image: int) -> Faces:
-        """What a user of the detector would be shown for an image."""
-        return self.lines[image].faces.at_least(self.detector.min_score)
+RIVALS = ("cascade=default", "cascade=alt2")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m evaluation.compare", description="Compare an exported model with OpenCV's face cascades."
-    )
-    parser.add_argument("--model", required=True, metavar="FOLDER", help="an exported model")
-    parser.add_argument(
-        "--cascade",
-        nargs="+",
-        default=["default", "alt2"],
-        help="default, alt, alt2, alt_tree, XML files [%(default)s]",
-    )
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR")
-    data_set.add_options(parser)
-    detectors.add_threads_option(parser)
-    options = parser.parse_args(arguments)
-
+    options = _parse(arguments)
     report = Report(show=lambda line: tqdm.write(line, file=sys.stderr))
-    runs = [Run(detectors.load("exported", options.model, options.threads))]
-    runs += [Run(detectors.load("cascade", cascade, options.threads)) for cascade in options.cascade]
+    specs = [f"exported={options.model}"] if options.model else []
+    specs += options.detector or RIVALS
+    runs = load(specs, options.threads)
     options.output.mkdir(parents=True, exist_ok=True)
-    images = measure(runs, data_set.load(options, report), report)
-    if not images:
-        raise UserError("there is not one good image to compare on")
+    with only_writer(options.output):
+        stream = data_set.load(options, report)
+        with tqdm(stream, total=len(stream), unit="image", disable=None) as progress:
+            images, before = measure(runs, progress, options.output, options.threads, report)
+        if not images:
+            raise UserError("there is not one good image to compare on")
+        wider = _wider(images, options.wider_lists)
+        judged = [comparison.judge(images, run) for run in runs]
+        figures = comparison.figures(images, judged, wider)
+        _add_sizes(figures, runs, images[0], options, report)
+        figures["threads"] = options.threads
+        figures["measured"] = _measured(options, runs, images, before, wider is not None)
 
-    figures = {
-        "images": len(images),
-        "faces": sum(int((~not_counted(image)).sum()) for image in images),
-        "threads": options.threads,
-        "detectors": [_figures(run, images) for run in runs],
-    }
-    table = as_markdown(figures)
-    rival = max(range(1, len(runs)), key=lambda i: figures["detectors"][i]["coco"]["AP50"] or 0)
-    name, picture = most_different(runs[0], runs[rival], images, data_set.load(options, Report(lambda _: None)))
-    for run in runs:
-        detections_file.write(options.output / f"{run.detector.name.replace(' ', '-')}.jsonl", run.lines)
-    write_whole(options.output / "compare.json", (json.dumps(figures, indent=1) + "\n").encode())
-    write_whole(options.output / "compare.md", (table + "\n").encode())
-    write_image(options.output / "compare.jpg", picture)
+        rival = figures["rival"]
+        different = [] if rival is None else pictures.most_different(images, judged[0], judged[rival])
+        title = options.title or f"{runs[0].name} against {_and([run.name for run in runs[1:]]) or 'nothing else'}"
+        page = report_page.page(
+            title,
+            figures,
+            list(different),
+            list(pictures.worst_misses(images, judged[0])),
+            list(pictures.worst_false_alarms(images, judged[0])),
+        )
+        table = report_table.as_markdown(figures)
+        write_whole(options.output / "compare.json", (json.dumps(figures, indent=1) + "\n").encode())
+        write_whole(options.output / "compare.md", (table + "\n").encode("utf-8", "backslashreplace"))
+        write_whole(options.output / "compare.html", page)
     print(table)
-    print(f"\n{options.output}/compare.jpg shows {name}, where they differ most", file=sys.stderr)
+    print(f"\nopen {options.output}/compare.html", file=sys.stderr)
     return EXIT_SOME_FAILED if report.problems else EXIT_OK
 
 
-def measure(runs: list[Run], stream: ImageStream, report: Report) -> list[AnnotatedImage]:
-    """Runs all detectors on each image, in turn, and adds what they find to the runs.
-
-    Returns:
-        The images, without pixels; those that do not decode are left out and go to the report.
-    """
-    images = []
-    for image in tqdm(stream, total=len(stream), unit="image", disable=None):
-        try:
-            pixels = decode_image(image.encoded(), image.name)
-        except UserError as error:
-            report.problem(image.name, str(error).removeprefix(f"{image.name}: "))
-            continue
-        if not images:
-            for run in runs:  # the first run also sets up memory and threads
-                run.detector.detect(pixels)
-        first = len(images) % len(runs)  # nobody always comes after the same one
-        for run in runs[first:] + runs[:first]:
-            faces, ms = detectors.timed(run.detector, pixels)
-            run.lines.append(ImageDetections(image.name, image.width, image.height, faces, ms))
-        images.append(without_pixels(image))
-    return images
-
-
-def as_markdown(figures: dict) -> str:
-    """The comparison as a table with aligned columns, and how it was measured."""
-    rows = [COLUMNS]
-    for detector in figures["detectors"]:
-        use, best, coco = detector["in_use"], detector["best_f1"] or {}, detector["coco"]
-        ratios = [
-            coco["AP50"],
-            coco["AP"],
-            use["score"],
-            use["precision"],
-            use["recall"],
-            best.get("f1"),
-            best.get("score"),
-        ]
-        rows.append(
-            (
-                detector["name"],
-                *("-" if ratio is None else f"{ratio:.3f}" for ratio in ratios),
-                f"{detector['median_ms']:.1f}",
-                f"{detector['p95_ms']:.1f}",
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, ("-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])))
-    lines = []
-    for name, *cells in rows:
-        aligned = [name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]
-        lines.append(f"| {' | '.join(aligned)} |")
-    settings = [f"- {detector['name']}: {detector['settings']}" for detector in figures["detectors"]]
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"{figures['images']:,} images with {figures['faces']:,} faces, the same for all, in one run in which the "
-            f"detectors took turns, {figures['threads']} thread{'s' if figures['threads'] > 1 else ''} each.",
-            "Precision and recall: at IoU .50, detections from the given score on, as each is used. Best F1: at the",
-            "score that turns out best on these images. Milliseconds: from decoded image to boxes.",
-            "",
-            *settings,
-        ]
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.compare",
+        description="Compare a detector with others on the same images.",
+        epilog=f"detectors: {', '.join(detectors.NAMES)}, detections=FILE.jsonl, or the path of a Python file",
     )
+    parser.add_argument("--model", metavar="FOLDER", help="an exported model, compared with the detectors")
+    parser.add_argument(
+        "--detector",
+        nargs="+",
+        action="extend",
+        metavar="NAME[=MODEL]",
+        help=f"what to compare with; without --model the first one is compared with the others [{' '.join(RIVALS)}]",
+    )
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--title", help="of the page")
+    parser.add_argument(
+        "--wider-lists",
+        metavar="DIR",
+        help="WIDER FACE's lists of easy, medium and hard faces; without them faces go by their height",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=speed.ROUNDS,
+        choices=range(0, 101),
+        metavar="N",
+        help="fresh processes of each detector for start-up and memory; 0 for none [%(default)s]",
+    )
+    data_set.add_options(parser)
+    detectors.add_threads_option(parser)
+    return parser.parse_args(arguments)
 
 
-def most_different(ours: Run, rival: Run, images: list[AnnotatedImage], stream: ImageStream) -> tuple[str, np.ndarray]:
-    """The name and a picture of the image on which one makes most more mistakes than the other, each as it is used."""
-    counts = [[_counts(image, run.faces(i)) for run in (ours, rival)] for i, image in enumerate(images)]
-    index = max(range(len(images)), key=lambda i: abs(sum(counts[i][0][1:]) - sum(counts[i][1][1:])))
-    image = next(image for image in stream if image.name == images[index].name)
-    found = {}
-    for run, (hits, missed, false) in zip((ours, rival), counts[index], strict=True):
-        title = f"{run.detector.name}: {hits} of {hits + missed} faces, {false} false"
-        found[title] = run.faces(index)
-    return image.name, side_by_side(decode_image(image.encoded(), image.name), found)
+def _wider(images: Sequence[AnnotatedImage], lists: str | None) -> list[wider_face_lists.WiderFaces] | None:
+    """What WIDER FACE's protocol looks for, if the images are WIDER FACE's: only they have its flag `invalid`."""
+    if lists:
+        return wider_face_lists.official(images, lists)
+    return wider_face_lists.by_height(images) if any("invalid" in image.flags for image in images) else None
 
 
-def _counts(image: AnnotatedImage, faces: Faces) -> tuple[int, int, int]:
-    """Faces found, faces missed, false detections."""
-    matches = match(image, faces)
-    hits = int((matches == TRUE).sum())
-    return hits, int((~not_counted(image)).sum()) - hits, int((matches == FALSE).sum())
+def _add_sizes(
+    figures: dict, runs: Sequence[Run], image: AnnotatedImage, options: argparse.Namespace, report: Report
+) -> None:
+    """Adds start-up time, memory and the model's size on disk to the figures of the detectors that run here."""
+    live = [(run, row) for run, row in zip(runs, figures["detectors"], strict=True) if run.detector is not None]
+    for run, row in live:
+        row["model_bytes"] = speed.model_bytes(run.detector)
+    if not options.rounds:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "image"
+        path.write_bytes(image.encoded())
+        found = speed.start_up([run.spec for run, _ in live], path, options.threads, options.rounds)
+    for (run, row), its in zip(live, found, strict=True):
+        row["start_up"] = its
+        if "error" in its:
+            report.problem(run.name, f"does not start by itself: {its['error'].removeprefix('error: ')}")
 
 
-def _figures(run: Run, images: list[AnnotatedImage]) -> dict:
-    detector, times = run.detector, [line.ms for line in run.lines]
-    figures = evaluate(images, [line.faces for line in run.lines], [detector.min_score])
-    return {
-        "name": detector.name,
-        "settings": detector.settings,
-        "coco": figures["coco"],
-        "in_use": figures["at_score"][0],
-        "best_f1": figures["best_f1"],
-        "median_ms": float(np.median(times)),
-        "p95_ms": float(np.percentile(times, 95)),
-    }
+def _measured(
+    options: argparse.Namespace, runs: Sequence[Run], images: Sequence[AnnotatedImage], before: int, wider: bool
+) -> list[tuple[str, str]]:
+    """How the figures came about, as pairs of a name and a text."""
+    threads = f"{options.threads} thread{'s' if options.threads > 1 else ''}"
+    turns = f"from decoded image to boxes; the detectors took turns image by image, {threads} each"
+    if before:
+        turns += f"; {before:,} of the {len(images):,} images were measured in an earlier run of the same command"
+    if any(run.detector is None for run in runs):
+        turns += "; times of detections that were read from a file are the file's own"
+    rows = [
+        ("images", str(options.records or options.annotations)),
+        ("milliseconds", turns),
+        (
+            "matching",
+            "COCO's, IoU .50; boxes to ignore and groups of faces need not be found, and finding them is no mistake; "
+            f"the best {MAX_DETECTIONS:,} detections of an image count",
+        ),
+        ("intervals", "95 %, by bootstrap over images; p by a paired bootstrap over images"),
+    ]
+    if wider:
+        how = (
+            "the official lists" if options.wider_lists else "faces above 50, 30 and 10 pixels, not the official lists"
+        )
+        rows.append(("easy, medium, hard", f"WIDER FACE's protocol at a single scale, {how}"))
+    if options.rounds:
+        name, size = images[0].name, f"{images[0].width} x {images[0].height}"
+        rows.append(
+            ("start and memory", f"medians of {options.rounds} fresh processes of each, in turns; on {name} ({size})")
+        )
+    rows.append(("machine", _machine()))
+    rows.append(("measured on", time.strftime("%Y-%m-%d", time.gmtime())))
+    return rows
+
+
+def _machine() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        cpu = platform.machine()
+    versions = [f"Python {platform.python_version()}"]
+    for package in ("numpy", "opencv-python", "opencv-python-headless", "ai-edge-litert"):
+        try:
+            versions.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return f"{len(os.sched_getaffinity(0))} cores of {cpu}; {platform.system()}, {', '.join(versions)}"
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ class Cascade:
         self._classifier = cv2.CascadeClassifier(str(path))
         if self._classifier.empty():
             raise UserError(f"{path}: not a cascade that OpenCV can read")
+        self.files = (path,)
         self.name = f"Haar {path.stem.removeprefix('haarcascade_frontalface_')}"
         self.settings = (
             f"OpenCV's {path.name}, scaleFactor {SCALE_FACTOR}, minNeighbors {MIN_NEIGHBORS}, minSize {MIN_SIZE}"

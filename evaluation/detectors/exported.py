@@ -13,6 +13,7 @@ class ExportedModel:
         model = self._detector.model
         self.name = model.name
         self.min_score = model.min_score
+        self.files = (model.tflite,)
         self.settings = f"{model.tflite.name}, LiteRT, {model.width} x {model.height}, min_score {model.min_score:g}"
 
     def detect(self, image_bgr: np.ndarray, min_score: float = 0.0) -> Faces:
@@ -22,5 +23,7 @@ class ExportedModel:
 def load(model: str | None, threads: int) -> ExportedModel:
     """`model` is the folder."""
     if model is None:
-        raise UserError("the detector exported needs --model FOLDER, such as exported-models/demo")
+        raise UserError(
+            "the detector exported needs its folder: exported=FOLDER, such as exported=exported-models/demo"
+        )
     return ExportedModel(model, threads)
