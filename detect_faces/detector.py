@@ -1,73 +1,175 @@
-"""Detector: runs an exported model with LiteRT on one image at a time."""
+"""Detector: finds the faces in an image, with whatever model it is given."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 
+from detect_faces.errors import UserError
 from detect_faces.faces import Faces
-from detect_faces.model import Model, load_model
-from detect_faces.network import Network
-from detect_faces.nms import non_max_suppression
-from detect_faces.preprocessing import network_input
+from detect_faces.preprocessing import Channels, as_bgr
+
+Backend = Literal["litert", "tensorflow"]
+
+MODELS = Path(__file__).parent / "models"
+SHIPPED = ("fast", "accurate")  # folders in MODELS
+CASCADES = ("haar", "haar_alt2")
+
+
+class FaceFinder(Protocol):
+    """What a detector runs on: ExportedModel, Haar or TensorFlowModel.
+
+    Attributes:
+        name: of the model.
+        min_score: the score from which on a detection is worth showing.
+        score_threshold: no score up to that is ever given.
+        iou_threshold: of two boxes that overlap more, the one with the lower score is dropped.
+        max_detections: at most so many in one image.
+        input_side: the longer side of the network's input in pixels; None where it looks at every size.
+    """
+
+    name: str
+    min_score: float
+    score_threshold: float
+    iou_threshold: float
+    max_detections: int
+    input_side: int | None
+
+    def find(self, image_bgr: np.ndarray, min_score: float, *, suppress: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (N, 4) float32 xyxy in pixels of the image, not clipped, and scores (N,)."""
+        ...
 
 
 class Detector:
-    """A loaded model. Load it once and use it for many images, from several threads if need be: they take turns.
+    """A loaded model. Load it once and use it for many images.
+
+    Several threads may use one detector: they prepare their images side by side and take turns at the network, which
+    itself runs on all the threads it is given. A detector for each thread, with threads=1, is no faster in sum and
+    takes the memory of another network.
+
+    >>> detector = Detector("haar")
+    >>> len(detector.detect(np.zeros((480, 640, 3), np.uint8)))
+    0
 
     Attributes:
-        model: the description that came with the network.
+        name: of the model.
+        min_score: the score from which on the model takes a detection for a face.
+        score_threshold: the model gives no score up to that.
+        model: the description that came with an exported model; None for others.
         threads: how many the network runs on.
+        tile: as given.
     """
 
-    def __init__(self, model: str | Path, *, threads: int | None = None, input_size: int | None = None):
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        threads: int | None = None,
+        backend: Backend = "litert",
+        input_size: int | None = None,
+        tile: int | Literal["auto"] | None = None,
+    ):
         """Loads a model.
 
         Args:
-            model: the folder of an exported model, or the path of its model.json.
+            model: "fast" (the same as None) or "accurate", which come with the package; "haar" or "haar_alt2",
+                OpenCV's cascades; the folder of an exported model, or the path of its model.json; with
+                backend="tensorflow" the folder of a SavedModel, or a frozen graph (.pb).
             threads: for the network; by default as many as this process may use CPUs, but no more than 4.
+            backend: "litert", or "tensorflow", which has to be installed, and uses a GPU where it finds one.
             input_size: side of the network's input in pixels, for a model that takes any; None for its own.
+            tile: look at large pictures in overlapping tiles of so many pixels as well as at the whole, for faces that
+                are too small in the whole (see detect_faces.tiling); "auto" chooses by the size of picture and input.
 
         Raises:
             UserError: the model is missing, damaged, of another kind, with operations that the gate refuses, or takes
-                no input of that size.
+                no input of that size; or TensorFlow is not installed.
+            ValueError: no such backend, or no tile of that size.
         """
-        self.model: Model = load_model(model)
-        self.threads = threads or min(4, len(os.sched_getaffinity(0)))
-        self._network = Network(self.model, self.threads, (input_size, input_size) if input_size else None)
+        from detect_faces.tiling import MIN_TILE
 
-    def detect(self, image_bgr: np.ndarray, min_score: float | None = None) -> Faces:
+        if backend not in get_args(Backend):
+            raise ValueError(f"backend {backend!r} is not one of {', '.join(get_args(Backend))}")
+        if tile not in (None, "auto") and (not isinstance(tile, int) or tile < MIN_TILE):
+            raise ValueError(f"tile {tile!r} is not 'auto', None or at least {MIN_TILE} pixels")
+        self.threads = threads or min(4, len(os.sched_getaffinity(0)))
+        self.tile = tile
+        self._backend = _load(model, backend, self.threads, input_size)
+        self.name = self._backend.name
+        self.min_score = self._backend.min_score
+        self.score_threshold = self._backend.score_threshold
+        self.model = getattr(self._backend, "description", None)
+
+    def detect(self, image: np.ndarray, min_score: float | None = None, channels: Channels = "BGR") -> Faces:
         """Finds the faces in an image.
 
         Args:
-            image_bgr: (H, W, 3) uint8, as cv2.imread gives.
+            image: (H, W, 3) uint8, or grey (H, W) or (H, W, 1), or with alpha (H, W, 4), which is left out.
             min_score: leave out lower scores; None for the model's own, which leaves what is worth showing, 0.0 for
                 all that there is, as a precision-recall curve needs it. The same as `.at_least(min_score)` on all
-                detections, and faster: fewer boxes go into their suppression.
+                detections, and faster.
+            channels: the order of colours: "BGR" as OpenCV reads them, or "RGB" as Pillow, imageio and others do.
 
         Returns:
-            Faces with a score of at least min_score and above the model's score_threshold, in pixels of the image.
+            Faces with a score of at least min_score, in pixels of the image, best score first.
 
         Raises:
-            ValueError: image_bgr is not such an array.
+            ValueError: image is not such an array.
         """
-        if getattr(image_bgr, "dtype", None) != np.uint8 or image_bgr.ndim != 3 or image_bgr.shape[2] != 3:
-            shape = getattr(image_bgr, "shape", type(image_bgr).__name__)
-            raise ValueError(f"an image is (height, width, 3) uint8 in BGR order, not {shape}")
-        if not image_bgr.size:
-            raise ValueError("the image has no pixels")
-        model, network = self.model, self._network
-        pixels, (width, height) = network_input(image_bgr, model, (network.width, network.height))
-        boxes, scores = self._network.candidates(pixels)
-        min_score = model.min_score if min_score is None else min_score
-        candidates = (scores > np.float32(model.score_threshold)) & (scores >= np.float32(min_score))
-        candidates &= (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        boxes, scores = boxes[candidates], scores[candidates]
-        kept = non_max_suppression(boxes, scores, model.iou_threshold, model.max_detections)
-        boxes, scores = boxes[kept], scores[kept]
+        bgr = as_bgr(image, channels)
+        height, width = bgr.shape[:2]
+        min_score = self.min_score if min_score is None else min_score
+        xyxy, scores = self._find(bgr, min_score)
+        xyxy = xyxy.clip(0, np.array([width, height, width, height], np.float32))
+        visible = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
+        return Faces(xyxy[visible], scores[visible])
 
-        # Of the padded input -> of the image's part of it, clipped to that -> pixels of the image.
-        boxes = boxes * np.array([network.height / height, network.width / width] * 2, np.float32)
-        boxes = boxes.clip(0, 1)
-        visible = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        return Faces.from_yxyx(boxes[visible], scores[visible], image_bgr.shape[1], image_bgr.shape[0])
+    def detect_batch(
+        self, images: Iterable[np.ndarray], min_score: float | None = None, channels: Channels = "BGR"
+    ) -> list[Faces]:
+        """Finds the faces in several images, of any sizes: as `detect` of each."""
+        return [self.detect(image, min_score, channels) for image in images]
+
+    def _find(self, bgr: np.ndarray, min_score: float) -> tuple[np.ndarray, np.ndarray]:
+        from detect_faces import tiling
+
+        backend = self._backend
+        height, width = bgr.shape[:2]
+        side = tiling.tile_side(self.tile, width, height, backend.input_side)
+        if side is None:
+            return backend.find(bgr, min_score, suppress=True)
+        found = []
+        for part in tiling.tiles(width, height, side):
+            x_min, y_min, x_max, y_max = part
+            boxes, scores = backend.find(bgr[y_min:y_max, x_min:x_max], min_score, suppress=False)
+            boxes = boxes + np.array([x_min, y_min, x_min, y_min], np.float32)
+            found.append((boxes, scores, tiling.cut_boxes(boxes, part, width, height)))
+        boxes, scores, cut = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        kept = tiling.merge(boxes, scores, cut, backend.iou_threshold, tiling.MAX_BOXES)
+        return boxes[kept], scores[kept]
+
+
+def _load(model: str | Path | None, backend: Backend, threads: int, input_size: int | None) -> FaceFinder:
+    # Each backend brings a library of its own with it: only the one that is used is imported.
+    if model in CASCADES:
+        from detect_faces.haar import Haar
+
+        if input_size:
+            raise UserError(f"{model}: a cascade has no input size; leave it out")
+        return Haar(model)
+    if backend == "tensorflow":
+        from detect_faces.tensorflow_backend import TensorFlowModel
+
+        return TensorFlowModel(model, threads, input_size)
+    from detect_faces.exported_model import ExportedModel
+
+    if model is None or model in SHIPPED:
+        model = MODELS / (model or "fast")
+        if not model.is_dir():
+            raise UserError(
+                f"no model {model.name!r}: none ships with this version; give the folder of an exported one, for "
+                "example exported-models/demo, which `make demo` in the project makes, or 'haar' for OpenCV's cascade"
+            )
+    return ExportedModel(model, threads, input_size)

@@ -1,9 +1,49 @@
 """From an image to the network's input, by the same arithmetic as the TensorFlow graph that it was trained in."""
 
+from typing import Literal, get_args
+
 import cv2
 import numpy as np
 
 from detect_faces.model import Model
+
+Channels = Literal["BGR", "RGB"]
+
+
+def as_bgr(image: np.ndarray, channels: Channels = "BGR") -> np.ndarray:
+    """An image as the detectors take it: (H, W, 3) uint8, BGR. What already is so comes back as it is.
+
+    >>> as_bgr(np.array([[[255, 0, 0, 128]]], np.uint8), "RGB").tolist()
+    [[[0, 0, 255]]]
+
+    Args:
+        image: (H, W, 3) uint8, or grey (H, W) or (H, W, 1), or with alpha (H, W, 4), which is left out.
+        channels: the order of the first three.
+
+    Raises:
+        ValueError: it is something else; the message says how to convert it.
+    """
+    if channels not in get_args(Channels):
+        raise ValueError(f"channels {channels!r} is not one of {', '.join(get_args(Channels))}")
+    if not isinstance(image, np.ndarray):
+        hint = {
+            "str": "; read the file with detect_faces.read_image",
+            "PosixPath": "; read the file with detect_faces.read_image",
+            "NoneType": ": cv2.imread gives None for a file that it cannot read",
+        }.get(type(image).__name__, "; of a Pillow image take np.asarray(image.convert('RGB')) and channels='RGB'")
+        raise ValueError(f"an image is a numpy array, not {type(image).__name__}{hint}")
+    if image.dtype != np.uint8:
+        hint = {"u": "divide 16 bits by 257", "f": "multiply 0..1 by 255"}.get(image.dtype.kind, "convert it")
+        raise ValueError(f"an image is of uint8, not {image.dtype}; {hint}, then image.astype(np.uint8)")
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
+        raise ValueError(f"an image is (height, width) or (height, width, 1, 3 or 4 channels), not {image.shape}")
+    if not image.size:
+        raise ValueError("the image has no pixels")
+    if image.ndim == 2 or image.shape[2] == 1:
+        return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2BGR)
+    if channels == "RGB":
+        return cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_RGB2BGR)
+    return image if image.shape[2] == 3 else np.ascontiguousarray(image[..., :3])
 
 
 def letterbox_size(width: int, height: int, input_width: int, input_height: int) -> tuple[int, int]:

@@ -30,7 +30,7 @@ def test_two_faces_with_the_same_mean_colours_become_the_same(method, count, blo
     one_face = noise(side, side)
     # Another face: each block's pixels in another order.
     blocks = one_face.reshape(count, block, count, block, 3).transpose(0, 2, 1, 3, 4).reshape(count, count, -1, 3)
-    other = blocks[:, :, np.random.default_rng(1).permutation(block * block)]
+    other = np.roll(blocks, block + 1, axis=2)
     other_face = other.reshape(count, count, block, block, 3).transpose(0, 2, 1, 3, 4).reshape(side, side, 3)
     assert (one_face != other_face).mean() > 0.9
     pictures = [

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -64,11 +65,98 @@ def test_no_more_than_max_detections(tiny_model, tmp_path):
     np.testing.assert_allclose(detector.detect(image, 105.5 / 255).scores * 255, [107, 106], atol=1e-3)
 
 
-def test_refuses_what_is_no_image(tiny_model):
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (None, "cv2.imread gives None"),
+        ("photo.jpg", "read_image"),
+        ([[1, 2], [3, 4]], "numpy array, not list"),
+        (np.zeros((4, 4, 3), np.float32), "multiply 0..1 by 255"),
+        (np.zeros((4, 4, 3), np.uint16), "divide 16 bits by 257"),
+        (np.zeros((4, 4, 3), bool), "uint8, not bool"),
+        (np.zeros((0, 4, 3), np.uint8), "no pixels"),
+        (np.zeros((4, 4, 2), np.uint8), r"\(4, 4, 2\)"),
+        (np.zeros((1, 4, 4, 3), np.uint8), r"\(1, 4, 4, 3\)"),
+        (np.zeros(4, np.uint8), r"\(4,\)"),
+    ],
+)
+def test_refuses_what_is_no_image(tiny_model, wrong, says):
+    with pytest.raises(ValueError, match=says):
+        Detector(tiny_model).detect(wrong)
+
+
+def test_rgb_grey_and_alpha(tiny_model):
     detector = Detector(tiny_model)
-    for wrong in (None, np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)):
-        with pytest.raises(ValueError):
-            detector.detect(wrong)
+    bgr = with_red(SIDE, SIDE, (4, 7, 255))
+    expected = [[7, 4, 8, 5]]
+    opaque = np.full((SIDE, SIDE, 1), 255, np.uint8)
+    for image in (bgr, np.dstack([bgr, opaque]), np.asfortranarray(bgr), np.repeat(bgr, 2, axis=1)[:, ::2]):
+        np.testing.assert_allclose(detector.detect(image).xyxy, expected, atol=1e-4)
+    for image in (bgr[..., ::-1], np.dstack([bgr[..., ::-1], opaque])):
+        np.testing.assert_allclose(detector.detect(image, channels="RGB").xyxy, expected, atol=1e-4)
+    grey = np.where(bgr[..., 2] == 255, 255, 0).astype(np.uint8)
+    for image in (grey, grey[..., None]):
+        np.testing.assert_allclose(detector.detect(image).xyxy, expected, atol=1e-4)
+    with pytest.raises(ValueError, match="BGR, RGB"):
+        detector.detect(bgr, channels="HSV")
+
+
+def test_min_score_is_the_models_own_unless_given(tiny_model):
+    detector = Detector(tiny_model)
+    image = with_red(SIDE, SIDE, (0, 0, 255), (9, 9, 120), (3, 3, 10))
+    assert detector.min_score == 0.5
+    assert len(detector.detect(image)) == 1
+    assert len(detector.detect(image, 0.0)) == 3
+    assert len(detector.detect(image, 0.4)) == 2
+
+
+def test_a_batch_is_each_of_its_images(tiny_model):
+    detector = Detector(tiny_model)
+    images = [with_red(16, 32, (4, 20, 255)), with_red(SIDE, SIDE), with_red(SIDE, SIDE, (1, 2, 200), (8, 8, 180))]
+    found = detector.detect_batch(iter(images))
+    assert [len(faces) for faces in found] == [1, 0, 2]
+    for faces, image in zip(found, images, strict=True):
+        np.testing.assert_array_equal(faces.xyxy, detector.detect(image).xyxy)
+    assert detector.detect_batch([]) == []
+
+
+def test_threads_share_a_detector(tiny_model):
+    """Each gets the faces of its own image: a face for each pixel of one row, another row for each thread."""
+    detector = Detector(tiny_model, threads=1)
+    images = [with_red(SIDE, SIDE, *((row, x, 255) for x in range(SIDE))) for row in range(SIDE)]
+
+    def rows(row):
+        return {tuple(sorted(set(detector.detect(images[row]).xyxy[:, 1].round()))) for _ in range(40)}
+
+    with ThreadPoolExecutor(SIDE) as pool:
+        assert list(pool.map(rows, range(SIDE))) == [{(row,)} for row in range(SIDE)]
+
+
+def test_a_network_of_one_size_takes_no_other(tiny_model):
+    assert len(Detector(tiny_model, input_size=SIDE).detect(with_red(SIDE, SIDE, (1, 1, 255)))) == 1
+    with pytest.raises(UserError, match="one size, 16 x 16"):
+        Detector(tiny_model, input_size=640)
+
+
+@pytest.mark.parametrize("name", [None, "fast", "accurate"])
+def test_shipped_models(name, monkeypatch, tmp_path):
+    monkeypatch.setattr("detect_faces.detector.MODELS", tmp_path)
+    with pytest.raises(UserError, match=f"{name or 'fast'}.*exported-models/demo"):
+        Detector(name)
+
+
+def test_a_shipped_model_is_found_by_its_name(tiny_model, monkeypatch, tmp_path):
+    monkeypatch.setattr("detect_faces.detector.MODELS", tmp_path)
+    (tmp_path / "fast").mkdir()
+    tiny_model_with(tmp_path / "fast", tiny_model)
+    for name in (None, "fast"):
+        assert Detector(name).name == "tiny"
+
+
+@pytest.mark.parametrize("wrong", [{"backend": "onnx"}, {"tile": 3}, {"tile": "large"}, {"tile": 2.5}])
+def test_wrong_arguments(tiny_model, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Detector(tiny_model, **wrong)
 
 
 @pytest.mark.parametrize("length", [0, 100, 5000])
