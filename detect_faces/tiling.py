@@ -12,7 +12,7 @@ import numpy as np
 from detect_faces.nms import non_max_suppression
 
 OVERLAP = 0.25  # of a tile's side
-MIN_TILE = 32  # pixels; a smaller one has no room for a face and its surroundings
+MIN_TILE = 16  # pixels; a smaller one has no room for a face
 AUTO_TILE = 2  # sides of the network's input: it then sees the tiles at half their size
 AUTO_FROM = 3  # sides of the network's input, of a picture's longer side: below that, tiles of AUTO_TILE gain little
 CUT_MARGIN = 0.01  # of a tile's longer side: boxes that come so near to its edge are cut by it; 3 of 320 pixels
