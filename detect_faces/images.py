@@ -67,11 +67,13 @@ def read_bytes(path: str | Path, limits: Limits | None = None) -> bytes:
     try:
         with open(path, "rb") as file:
             data = file.read(MAGIC_BYTES)
-            if image_kind(data):
+            size = os.fstat(file.fileno()).st_size  # 0 of a pipe
+            if image_kind(data) and size <= limits.bytes:
+                refuse_without_memory(str(path), size)
                 data += file.read(limits.bytes + 1 - len(data))
     except OSError as error:
         raise UserError(f"{path}: {os.strerror(error.errno)}") from error
-    if len(data) > limits.bytes:
+    if image_kind(data) and max(size, len(data)) > limits.bytes:
         raise UserError(f"{path}: {too_large(limits)}")
     return data
 

@@ -163,7 +163,7 @@ def test_a_server_may_send_us_on_but_not_to_another_protocol(server):
     server.troubles["/old.png"] = [301, 302]
     server.headers["Location"] = server.url + "/photo.png"
     assert fetch(server.url + "/old.png", Limits()) == server.files["/photo.png"]
-    server.headers["Location"] = "file:///etc/hostname"
+    server.headers["Location"] = "ftp://127.0.0.1/photo.png"
     with pytest.raises(UserError, match="which is not fetched"):
         fetch(server.url + "/old.png", Limits())
 
