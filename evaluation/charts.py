@@ -6,7 +6,7 @@ as wide as a phone and grows with the page.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -29,7 +29,10 @@ svg.chart .mark { fill: var(--c); stroke: var(--paper); stroke-width: 1 }
 svg.chart .reach { stroke: var(--c); stroke-width: 2 }
 svg.chart .bar { fill: var(--c); stroke: var(--paper); stroke-width: .5 }
 svg.chart .faint { fill: var(--faint) }
-ul.legend { list-style: none; margin: .4em 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: .1em 1em;
+.k0 { --c: #8a94a0 } .k1 { --c: #d9a400 } .k2 { --c: #17958b } .k3 { --c: #8456c4 }
+@media screen and (prefers-color-scheme: dark) { .k0 { --c: #98a3af } .k1 { --c: #f0c23c } .k2 { --c: #3cbdb2 }
+  .k3 { --c: #b08af0 } }
+ul.legend { list-style: none; margin: .4em 0 .8em; padding: 0; display: flex; flex-wrap: wrap; gap: .1em 1em;
   font-size: .85em }
 ul.legend li::before { content: ""; display: inline-block; width: .8em; height: .8em; margin-right: .35em;
   border-radius: 2px; background: var(--c); print-color-adjust: exact; -webkit-print-color-adjust: exact }
@@ -82,9 +85,14 @@ def series_class(index: int) -> str:
     return f"s{index % COLOURS}"
 
 
-def legend(names: Sequence[str]) -> str:
-    """The names of the series with their colours, as HTML."""
-    items = (f'<li class="{series_class(i)}">{escape(name)}</li>' for i, name in enumerate(names))
+def part_class(index: int) -> str:
+    """The class of a part of a bar, whose colours are none of the series'."""
+    return f"k{index % 4}"
+
+
+def legend(names: Sequence[str], class_of: Callable[[int], str] = series_class) -> str:
+    """The names of the series, or of the parts of bars, with their colours, as HTML."""
+    items = (f'<li class="{class_of(i)}">{escape(name)}</li>' for i, name in enumerate(names))
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
@@ -182,7 +190,7 @@ def ranges(
 
 
 def stacked(title: str, label: str, rows: Sequence[tuple[str, Sequence[float]]]) -> str:
-    """A bar for each row, of one part for each series: numbers of one unit."""
+    """A bar for each row, of parts of the classes of part_class: numbers of one unit."""
     x = Axis.around(label, [sum(parts) for _, parts in rows])
     height = _TOP + 36 * len(rows) + _BOTTOM
     frame = _Frame(x, Axis(""), height, left=10)
@@ -195,7 +203,7 @@ def stacked(title: str, label: str, rows: Sequence[tuple[str, Sequence[float]]])
             sum_so_far += value
             if value:
                 parts.append(
-                    f'<rect class="bar {series_class(i)}" x="{left:.1f}" y="{top + 16}" width="{right - left:.1f}" '
+                    f'<rect class="bar {part_class(i)}" x="{left:.1f}" y="{top + 16}" width="{right - left:.1f}" '
                     f'height="14"/>'
                 )
     return _svg(title, height, parts)

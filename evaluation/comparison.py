@@ -23,6 +23,7 @@ from evaluation.wider_face_lists import WiderFaces
 from evaluation.wider_face_protocol import wider_face_ap
 from tools.annotations import AnnotatedImage
 
+SIGNIFICANT = 0.05  # p up to which a difference is taken for more than chance
 FEW_IMAGES = 30  # below this neither intervals nor tests are to be relied on
 
 
@@ -144,8 +145,9 @@ def verdict(found: dict) -> str:
             f"between {low:+.3f} and {high:+.3f} (95 %; p = {test['p']:.3f}): "
         )
         better = ours["name"] if test["difference"] > 0 else rival["name"]
-        text += f"{better} is the better one" if low > 0 or high < 0 else "that can be chance"
-        text += f", but {images} images are too few to rely on it." if images < FEW_IMAGES else "."
+        certain = (low > 0 or high < 0) and test["p"] <= SIGNIFICANT
+        text += f"{better} is the better one" if certain else "that can be chance"
+        text += f". But {images} images are too few to rely on that." if images < FEW_IMAGES else "."
     if ours["median_ms"] and rival["median_ms"]:
         text += f" An image takes {ours['median_ms']:.1f} ms, with {rival['name']} {rival['median_ms']:.1f} ms."
     return text

@@ -13,21 +13,23 @@ from evaluation.comparison import verdict
 from evaluation.error_kinds import FALSE_ALARMS, MISSES
 from evaluation.pictures import Picture
 from evaluation.report_style import STYLE
-from evaluation.report_table import COLUMNS, cells
+from evaluation.report_table import COLUMNS, Cell, cells
+
+FEW_DETECTIONS = 10  # in a bin of scores: too few to draw the share of faces among them
 
 _BEST = ' class="best"'
 _SUBSETS = {  # headings, and what the numbers of their kinds are
-    "size": "By height of the face",
-    "blur": "By blur",
-    "occlusion": "By occlusion",
-    "pose": "By pose",
-    "illumination": "By illumination",
-    "expression": "By expression",
-    "occluded": "Occluded?",
-    "truncated": "Cut off at the edge?",
-    "depiction": "Drawn or painted?",
-    "inside": "Seen from inside?",
-    "difficult": "Difficult?",
+    "size": "by height of the face",
+    "blur": "by blur",
+    "occlusion": "by occlusion",
+    "pose": "by pose",
+    "illumination": "by illumination",
+    "expression": "by expression",
+    "occluded": "by whether it is occluded",
+    "truncated": "by whether it is cut off",
+    "depiction": "by whether it is a depiction",
+    "inside": "by whether it is seen from inside",
+    "difficult": "by whether it is difficult",
 }
 
 
@@ -104,28 +106,34 @@ def _section(heading: str, parts: Iterable[str]) -> list[str]:
 
 def _table(figures: dict) -> list[str]:
     rows = [cells(each) for each in figures["detectors"]]
-    used = [i for i, column in enumerate(COLUMNS) if any(row[i].value is not None for row in rows)]
-    head = "".join(f'<th scope="col">{escape(COLUMNS[i].name)}</th>' for i in used)
-    body = []
-    for number, (detector, row) in enumerate(zip(figures["detectors"], rows, strict=True)):
-        cell_parts = []
-        for i in used:
-            values = [other[i].value for other in rows if other[i].value is not None]
-            best = COLUMNS[i].best and len(values) > 1 and row[i].value == COLUMNS[i].best(values)
-            note = f"<small>{escape(row[i].note)}</small>" if row[i].note else ""
-            cell_parts.append(f"<td{_BEST if best else ''}>{escape(row[i].text)}{note}</td>")
-        body.append(
-            f'<tr><th scope="row" class="{charts.series_class(number)}">{escape(detector["name"])}</th>'
-            f"{''.join(cell_parts)}</tr>"
+    parts = []
+    for group in dict.fromkeys(column.group for column in COLUMNS):
+        used = [
+            i
+            for i, column in enumerate(COLUMNS)
+            if column.group == group and any(row[i].value is not None for row in rows)
+        ]
+        if not used:
+            continue
+        head = "".join(f'<th scope="col">{escape(COLUMNS[i].name)}</th>' for i in used)
+        body = []
+        for number, (detector, row) in enumerate(zip(figures["detectors"], rows, strict=True)):
+            name = f'<th scope="row" class="{charts.series_class(number)}">{escape(detector["name"])}</th>'
+            body.append(f"<tr>{name}{''.join(_cell(i, row, rows) for i in used)}</tr>")
+        table = (
+            f'<table><thead><tr><th scope="col">detector</th>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
         )
-    meanings = " ".join(f"{COLUMNS[i].name}: {COLUMNS[i].meaning}." for i in used if COLUMNS[i].meaning)
-    return [
-        _scrolling(
-            "All figures",
-            f'<table><thead><tr><th scope="col">detector</th>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>',
-        ),
-        f'<p class="note">{escape(meanings)} Small: 95 % intervals over images. Shaded: the best of each column.</p>',
-    ]
+        meanings = " ".join(f"{COLUMNS[i].name}: {COLUMNS[i].meaning}." for i in used if COLUMNS[i].meaning)
+        parts += [f"<h3>{escape(group)}</h3>", _scrolling(group, table), f'<p class="note">{escape(meanings)}</p>']
+    return [*parts, '<p class="note">Small: 95 % intervals over images. Shaded: the best of each column.</p>']
+
+
+def _cell(column: int, row: Sequence[Cell], rows: Sequence[Sequence[Cell]]) -> str:
+    values = [other[column].value for other in rows if other[column].value is not None]
+    best = COLUMNS[column].best
+    shaded = best and len(values) > 1 and row[column].value == best(values)
+    note = f"<small>{escape(row[column].note)}</small>" if row[column].note else ""
+    return f"<td{_BEST if shaded else ''}>{escape(row[column].text)}{note}</td>"
 
 
 def _scrolling(label: str, table: str) -> str:
@@ -135,7 +143,7 @@ def _scrolling(label: str, table: str) -> str:
 
 def _charts(figures: Iterable[str | None], names: Sequence[str]) -> list[str]:
     figures = [each for each in figures if each]
-    return [f'<div class="charts">{"".join(figures)}</div>', charts.legend(names)] if figures else []
+    return [charts.legend(names), f'<div class="charts">{"".join(figures)}</div>'] if figures else []
 
 
 def _figure(heading: str, chart: str, caption: str = "") -> str:
@@ -181,40 +189,39 @@ def _speed(detectors: Sequence[dict]) -> str | None:
 def _subsets(detectors: Sequence[dict], names: Sequence[str]) -> list[str]:
     found = []
     for by, heading in _SUBSETS.items():
-        rows = {}
+        rows = {}  # {kind: (faces, [subset of each detector])}
         for i, each in enumerate(detectors):
-            for subset in each["subsets"]:
-                if subset["by"] == by:
-                    row = rows.setdefault(subset["kind"], (subset["faces"], [None] * len(detectors)))
-                    row[1][i] = subset
-        if not rows:
-            continue
-        dots = [
-            (kind, f"{faces:,} faces", [each and (each["recall"] or 0.0, None) for each in row])
-            for kind, (faces, row) in rows.items()
-        ]
-        head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
-        body = "".join(
-            f'<tr><th scope="row" class="plain">{escape(kind)}</th><td>{faces:,}</td>'
-            + "".join(f"<td>{_pair(each)}</td>" for each in row)
-            + "</tr>"
-            for kind, (faces, row) in rows.items()
-        )
-        chart = charts.ranges(f"Recall {heading.lower()}", Axis("share of them that is found"), dots)
-        table = (
-            f'<table><thead><tr><th scope="col">{escape(by)}</th><th scope="col">faces</th>{head}</tr></thead>'
-            f"<tbody>{body}</tbody></table>"
-        )
-        found.append(
-            _figure(
-                heading, chart + f"<details><summary>AP50 and recall</summary>{_scrolling(heading, table)}</details>"
-            )
-        )
+            for subset in (subset for subset in each["subsets"] if subset["by"] == by):
+                rows.setdefault(subset["kind"], (subset["faces"], [None] * len(detectors)))[1][i] = subset
+        if rows:
+            found += [_ranges(f"AP50 {heading}", "AP50", rows), _ranges(f"Recall {heading}", "recall", rows)]
+            found[-1] = found[-1].removesuffix("</figure>") + _kinds_table(by, rows, names) + "</figure>"
     note = (
-        "Each detector from the score of its best F1 on. AP50 of a kind counts all false alarms against it, so that it "
-        "is low where the kind is rare: compare detectors by it, not kinds."
+        "Recall of each detector from the score of its best F1 on. AP50 of a kind counts all false alarms against it, "
+        "so that it is low where the kind is rare: compare detectors by AP50, and kinds by recall."
     )
     return [*_charts(found, names), f'<p class="note">{escape(note)}</p>'] if found else []
+
+
+def _ranges(heading: str, figure: str, rows: dict) -> str:
+    dots = [
+        (kind, f"{faces:,} faces", [each and (each[figure] or 0.0, None) for each in row])
+        for kind, (faces, row) in rows.items()
+    ]
+    return _figure(heading, charts.ranges(heading, Axis(figure), dots))
+
+
+def _kinds_table(by: str, rows: dict, names: Sequence[str]) -> str:
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in ("faces", *names))
+    body = "".join(
+        f'<tr><th scope="row" class="plain">{escape(kind)}</th><td>{faces:,}</td>'
+        + "".join(f"<td>{_pair(each)}</td>" for each in row)
+        + "</tr>"
+        for kind, (faces, row) in rows.items()
+    )
+    table = f'<table><thead><tr><th scope="col">{escape(by)}</th>{head}</tr></thead><tbody>{body}</tbody></table>'
+    label = f"AP50 and, small, recall, by {by}"
+    return f"<details><summary>As a table</summary>{_scrolling(label, table)}</details>"
 
 
 def _pair(subset: dict | None) -> str:
@@ -234,7 +241,9 @@ def _errors(detectors: Sequence[dict], names: Sequence[str]) -> list[str]:
             f"{name}: " + ", ".join(f"{value} {kind}" for kind, value in zip(kinds, values, strict=True))
             for name, values in rows
         )
-        figures.append(_figure(heading, charts.stacked(f"{heading}: {said}", unit, rows) + charts.legend(kinds)))
+        figures.append(
+            _figure(heading, charts.stacked(f"{heading}: {said}", unit, rows) + charts.legend(kinds, charts.part_class))
+        )
     note = (
         "Each detector from the score of its best F1 on. Score too low: it is found below that score. Taken by a "
         "neighbour: the detection on it has found another face. Badly localised: a detection overlaps it, by an IoU "
@@ -272,7 +281,11 @@ def _thresholds(detectors: Sequence[dict], names: Sequence[str]) -> list[str]:
         )
         charts_beside.append(f"<figure><h3>Scores to cut at</h3>{_scrolling('Scores to cut at', table)}</figure>")
     curves = [
-        [(each["mean_score"], each["share_true"]) for each in detector["calibration"]["bins"] if each["detections"]]
+        [
+            (each["mean_score"], each["share_true"])
+            for each in detector["calibration"]["bins"]
+            if each["detections"] >= FEW_DETECTIONS
+        ]
         for detector in detectors
     ]
     if any(len(curve) > 1 for curve in curves):
@@ -290,7 +303,8 @@ def _thresholds(detectors: Sequence[dict], names: Sequence[str]) -> list[str]:
         )
         caption = (
             "On the dotted line a score of 0.7 means that 70 % of such detections are faces; above it the score is too "
-            f"modest. Expected calibration error: {said}. Scores of cascades and HOG are no probabilities."
+            f"modest. Bins of fewer than {FEW_DETECTIONS} detections are left out. Expected calibration error: {said}. "
+            "Scores of cascades and HOG are no probabilities."
         )
         charts_beside.append(_figure("Calibration", chart, caption))
     return parts + _charts(charts_beside, names)
@@ -325,7 +339,7 @@ def _picture(picture: Picture, alt: str, below: str = "") -> str:
     data = base64.b64encode(picture.jpeg).decode()
     more = f"<br>{escape(below)}" if below else ""
     return (
-        f'<figure><img loading="lazy" width="{picture.width}" height="{picture.height}" alt="{escape(alt)}" '
+        f'<figure><img width="{picture.width}" height="{picture.height}" alt="{escape(alt)}" '
         f'src="data:image/jpeg;base64,{data}"><figcaption>{escape(picture.caption)}{more}</figcaption></figure>'
     )
 

@@ -21,9 +21,9 @@ p { max-width: 44rem; margin: .5em 0 }
 .note { font-size: .88rem }
 .verdict { background: var(--wash); border-left: 4px solid var(--s0); padding: .8em 1em; margin: 1em 0;
   max-width: none; font-size: 1.05rem; print-color-adjust: exact; -webkit-print-color-adjust: exact }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 1.5rem 2rem;
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 23rem), 1fr)); gap: 1.5rem 2rem;
   align-items: start }
-.charts > figure { max-width: 34rem }
+.charts > figure { max-width: 36rem }
 figure { margin: 0; min-width: 0; break-inside: avoid }
 figcaption { font-size: .88rem; margin-top: .3em }
 figure > h3 { margin-top: 0 }
@@ -41,23 +41,27 @@ th.plain::before { display: none }
 td small { display: block; color: var(--faint) }
 td.best { background: var(--good); font-weight: 600; print-color-adjust: exact; -webkit-print-color-adjust: exact }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 9.5rem), 1fr)); gap: 1rem }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr)); gap: .6rem 1rem;
-  margin: 1rem 0 1.6rem; break-inside: avoid; align-items: start }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: .6rem 1rem; margin: 1rem 0 1.6rem; break-inside: avoid;
+  align-items: start }
 .pair > p { grid-column: 1 / -1; margin: 0 }
+.pair img { max-height: 30rem; width: auto }
+@media screen and (max-width: 36rem) { .pair { grid-template-columns: 1fr } .pair img { max-height: 24rem } }
 img { display: block; max-width: 100%; height: auto; background: var(--wash) }
 .key span { white-space: nowrap; margin-right: 1em }
-.key i { display: inline-block; width: 1.1em; height: .8em; margin-right: .35em; vertical-align: -.05em;
-  border: 2px solid; background: #444; print-color-adjust: exact; -webkit-print-color-adjust: exact }
+.key i { display: inline-block; width: 1.5em; height: 1.1em; margin-right: .4em; vertical-align: -.2em;
+  border: 2px solid; background: #3a3f45; print-color-adjust: exact; -webkit-print-color-adjust: exact }
 .key .found { border-color: #3cc85a } .key .missed { border: 2px dashed #e678ff } .key .alarm { border-color: #f03c28 }
 dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .3em 1em; margin: .5em 0 }
 dt { font-weight: 600 } dd { margin: 0 }
 code { font-size: .9em }
 @media (max-width: 30rem) { dl { grid-template-columns: 1fr } dd { margin-bottom: .5em }
   th, td { padding: .35em .5em } }
+details summary { cursor: pointer; color: var(--faint); font-size: .88rem; margin-top: .4em }
 @media print { @page { margin: 14mm } body { font-size: 10pt; padding: 0; max-width: none } .wide { overflow: visible }
   table { font-size: 7.5pt } th, td { padding: .25em .35em } th[scope=row], thead th:first-child { position: static;
   min-width: 0 } h2, h3 { break-after: avoid } tr { break-inside: avoid } .charts { grid-template-columns: 1fr 1fr }
-  .pictures { grid-template-columns: repeat(5, 1fr) } .pair { grid-template-columns: 1fr 1fr } }
+  .pictures { grid-template-columns: repeat(5, 1fr) } .pair img { max-height: 70mm }
+  details::details-content { content-visibility: visible; block-size: auto } }
 """
     + charts.STYLE
 )

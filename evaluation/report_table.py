@@ -11,11 +11,13 @@ class Column:
     """A column.
 
     Attributes:
+        group: the table that it is in, where there is no room for one.
         name: its heading.
         meaning: half a sentence; empty where the name says it.
         best: which of its values is the best one; None where none is.
     """
 
+    group: str
     name: str
     meaning: str = ""
     best: Callable[[Sequence[float]], float] | None = None
@@ -30,22 +32,23 @@ class Cell:
     note: str = ""
 
 
+ACCURACY, COST = "How well faces are found", "What that takes"
 COLUMNS = (
-    Column("AP50", "average precision at IoU .50", max),
-    Column("AP", "mean over IoU .50 to .95", max),
-    Column("easy", "WIDER FACE's protocol, and so medium and hard", max),
-    Column("medium", "", max),
-    Column("hard", "", max),
-    Column("score from", "as it is used, with precision and recall at IoU .50 from there on"),
-    Column("precision", "", max),
-    Column("recall", "", max),
-    Column("best F1", "at the score that turns out best on these images", max),
-    Column("at score"),
-    Column("median ms", "from decoded image to boxes", min),
-    Column("p95 ms", "", min),
-    Column("start, ms", "from starting a process to its first result", min),
-    Column("peak MiB", "of that process, Python and OpenCV included", min),
-    Column("model MB", "on disk", min),
+    Column(ACCURACY, "AP50", "average precision at IoU .50", max),
+    Column(ACCURACY, "AP", "mean over IoU .50 to .95", max),
+    Column(ACCURACY, "easy", "WIDER FACE's protocol, and so medium and hard", max),
+    Column(ACCURACY, "medium", "", max),
+    Column(ACCURACY, "hard", "", max),
+    Column(ACCURACY, "score from", "as it is used, with precision and recall at IoU .50 from there on"),
+    Column(ACCURACY, "precision", "", max),
+    Column(ACCURACY, "recall", "", max),
+    Column(ACCURACY, "best F1", "at the score that turns out best on these images", max),
+    Column(ACCURACY, "at score"),
+    Column(COST, "median ms", "from decoded image to boxes", min),
+    Column(COST, "p95 ms", "", min),
+    Column(COST, "start, ms", "from starting a process to its first result", min),
+    Column(COST, "peak MiB", "of that process, Python and OpenCV included", min),
+    Column(COST, "model MB", "on disk", min),
 )
 
 

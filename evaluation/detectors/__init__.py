@@ -38,7 +38,7 @@ import numpy as np
 
 from detect_faces import Faces, UserError
 
-NAMES = ("cascade", "dlib_hog", "exported", "mediapipe", "mtcnn", "scrfd", "yunet")
+NAMES = ("cascade", "dlib_hog", "exported", "graph", "mediapipe", "mtcnn", "scrfd", "yunet")
 
 
 class Detector(Protocol):
