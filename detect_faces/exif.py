@@ -49,8 +49,8 @@ def cleaned(tiff: bytes, keep_place: bool) -> bytes | None:
 def jpeg_orientation(data: bytes) -> int:
     """The orientation of a JPEG, 1 (upright) to 8; 1 where it has none."""
     at = 2
-    while image_kind(data[:12]) == "JPEG" and data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
-        (length,) = struct.unpack(">H", data[at + 2 : at + 4].rjust(2, b"\0"))
+    while image_kind(data[:12]) == "JPEG" and at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
+        (length,) = struct.unpack_from(">H", data, at + 2)
         if data[at + 1] == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
             return _orientation(data[at + 10 : at + 2 + length])
         at += 2 + length
