@@ -5,6 +5,7 @@ from pathlib import Path
 
 from detect_faces.anonymise import MARGIN, Method, Shape, anonymise
 from detect_faces.detector import Detector
+from detect_faces.errors import UserError
 from detect_faces.tracking import Tracker, steady
 from detect_faces.video import VideoReader, VideoWriter
 
@@ -52,8 +53,10 @@ def anonymise_video(
             before the one that it is first seen in.
 
     Raises:
-        UserError: the one cannot be read, or the other not written.
+        UserError: the one cannot be read, or the other not written, or is the same file.
     """
+    if Path(target).exists() and Path(target).samefile(source):
+        raise UserError(f"{target}: would overwrite the original; give another name")
     min_score = detector.min_score if min_score is None else min_score
     ids = set()
     with (

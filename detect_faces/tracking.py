@@ -17,7 +17,7 @@ import numpy as np
 from detect_faces.faces import Faces
 
 BUFFER = 0.3  # of its width and height, that a box is enlarged by on every side before it is compared
-MIN_IOU = 0.3  # of enlarged boxes that may be the same face
+MIN_IOU = 0.2  # of enlarged boxes that may be the same face: it may move by its own width between two frames
 BETA = 0.2  # how much of what was not foreseen goes into the velocity
 LOST_DAMPING = 0.8  # of the velocity, with each frame that a face is not seen in
 CLOSE_IOU = 0.7  # of the smoothed box and the detection; where they overlap less, the detection counts

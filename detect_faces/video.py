@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -50,8 +51,8 @@ class VideoReader:
         self.name = f"camera {source}" if isinstance(source, int) else str(source)
         if not isinstance(source, int):
             _check_content(source)
-        # OpenCV takes a name for a URL, a pattern of names or a pipeline where it can: it gets a path, and ffmpeg's part
-        # of it only.
+        # OpenCV takes a name for a URL, a pattern of names or a pipeline where it can: it gets a path, and may use
+        # ffmpeg only.
         opened = (source,) if isinstance(source, int) else (os.path.abspath(source), cv2.CAP_FFMPEG)
         self._capture = cv2.VideoCapture(*opened)
         if not self._capture.isOpened():
@@ -130,7 +131,8 @@ class VideoWriter:
 
     Attributes:
         path: of the file.
-        note: why it is silent though there is a file to take the sound from; None until it is closed, and if all is well.
+        note: why the file is silent though there is one to take the sound from; None until it is closed, or for no
+            such reason.
     """
 
     def __init__(self, path: str | Path, fps: float, sound_from: str | Path | None = None):
@@ -192,7 +194,8 @@ class VideoWriter:
         if self._writer is not None:
             self._writer.release()
             self._writer = None
-        self._torn.unlink(missing_ok=True)
+        with suppress(OSError):  # what keeps it from being removed kept it from being made
+            self._torn.unlink()
 
     def __enter__(self) -> "VideoWriter":
         return self
