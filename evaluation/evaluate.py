@@ -1,7 +1,9 @@
-"""python -m evaluation.evaluate --records PATH --detections FILE.jsonl
+"""python -m evaluation.evaluate --records PATH --detections PATH
 
-Prints how good the detections in a detections file are: COCO's metrics, and precision and recall at a score. The file
-comes from `python -m evaluation.detect` or from `detect-faces --jsonl --min-score 0`, for the images of the records.
+Prints how good detections are, by COCO's, WIDER FACE's and Open Images' rules, at which score to cut, which faces are
+missed and what the false alarms are. They are a detections file (.jsonl), from `python -m evaluation.detect` or from
+`detect-faces --jsonl --min-score 0`, or COCO results (.json), or a WIDER FACE submission (a folder), for all images of
+the records, down to the lowest score.
 
 `ignore` boxes and groups of faces need not be found, and finding them is no mistake.
 """
@@ -11,104 +13,172 @@ import dataclasses
 import json
 import statistics
 import sys
+from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from detect_faces import Faces, UserError, detections_file
+from detect_faces import Faces, UserError
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, run_command
+from evaluation import bootstrap, wider_face_lists
+from evaluation.calibration import calibration
 from evaluation.coco import MAX_DETECTIONS, coco_metrics
-from evaluation.matching import not_counted
-from evaluation.pairing import detections_for
-from evaluation.precision_recall import precision_recall
+from evaluation.convert_detections import image_ids
+from evaluation.error_kinds import error_counts
+from evaluation.evaluate_text import as_text
+from evaluation.image_curves import ImageCurves
+from evaluation.matched_set import match_set
+from evaluation.open_images_ap import open_images_ap
+from evaluation.pairing import lines_for
+from evaluation.precision_recall import curve_of
+from evaluation.subsets import subsets
+from evaluation.thresholds import WANTED, advice
+from evaluation.wider_face_lists import WiderFaces
+from evaluation.wider_face_protocol import wider_face_curves
 from tools import data_set
 from tools.annotations import AnnotatedImage
 from tools.report import Report
 
-MEANINGS = {
-    "AP": "mean over IoU .50 to .95",
-    "AP50": "at IoU .50",
-    "AP75": "at IoU .75",
-    "AP_small": "faces below 32 x 32 pixels",
-    "AP_medium": "up to 96 x 96",
-    "AP_large": "above",
-    "AR": "best recall, mean over IoU .50 to .95",
-    "AR_small": "",
-    "AR_medium": "",
-    "AR_large": "",
-}
+PROTOCOLS = ("coco", "wider", "open_images")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m evaluation.evaluate",
-        description="Print COCO's metrics, precision and recall of a detections file.",
+    options = _parse(arguments)
+    report = Report(show=lambda line: tqdm.write(line, file=sys.stderr))
+    images = [without_pixels(image) for image in data_set.load(options, report)]
+    if not images:
+        raise UserError("there is not one good image to evaluate on")
+    lines = lines_for(images, options.detections, image_ids(options))
+    protocols = PROTOCOLS if options.protocol == "all" else (options.protocol,)
+    wider = wider_face_lists.official(images, options.wider_lists) if options.wider_lists else None
+    figures = evaluate(
+        images,
+        [line.faces for line in lines],
+        options.score or [0.5],
+        options.max_detections,
+        protocols=protocols,
+        wider=wider,
+        wanted_precision=options.precision or WANTED,
+        errors_from=options.score[0] if options.score else None,
     )
-    parser.add_argument("--detections", required=True, metavar="FILE", help="a detections file (.jsonl)")
+    figures["median_ms"] = median_ms(lines)
+    print(json.dumps(figures, indent=1) if options.json else as_text(figures))
+    return EXIT_SOME_FAILED if report.problems else EXIT_OK
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.evaluate", description="Print how good detections are, and what is wrong with them."
+    )
+    parser.add_argument("--detections", required=True, metavar="PATH", help="a .jsonl or .json file, or a folder")
     parser.add_argument(
-        "--score", type=float, action="append", help="give precision and recall at this score; repeatable [0.5]"
+        "--protocol", choices=(*PROTOCOLS, "all"), default="all", help="whose average precision to print [%(default)s]"
+    )
+    parser.add_argument(
+        "--score",
+        type=float,
+        action="append",
+        help="give precision and recall at this score; repeatable [0.5]. Errors are told from the first one on; "
+        "without it, from that of the best F1",
+    )
+    parser.add_argument(
+        "--precision",
+        type=float,
+        action="append",
+        help=f"give the score to cut at for this precision; repeatable [{' '.join(map(str, WANTED))}]",
     )
     parser.add_argument(
         "--max-detections",
         type=int,
         default=MAX_DETECTIONS,
         metavar="N",
-        help="count the best N of an image [%(default)s]; COCO's own figures are for 100, which cuts crowds",
+        help="COCO: count the best N of an image [%(default)s]; COCO's own figures are for 100, which cuts crowds",
+    )
+    parser.add_argument(
+        "--wider-lists",
+        metavar="DIR",
+        help="the folder of wider_easy_val.mat, wider_medium_val.mat and wider_hard_val.mat; without it, faces are "
+        "easy, medium and hard by their height",
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     data_set.add_options(parser)
-    options = parser.parse_args(arguments)
-
-    report = Report(show=lambda line: tqdm.write(line, file=sys.stderr))
-    images = [without_pixels(image) for image in data_set.load(options, report)]
-    if not images:
-        raise UserError("there is not one good image to evaluate on")
-    detections = detections_for(images, options.detections)
-    figures = evaluate(images, detections, options.score or [0.5], options.max_detections)
-    figures["median_ms"] = median_ms(options.detections)
-    print(json.dumps(figures, indent=1) if options.json else as_text(figures))
-    return EXIT_SOME_FAILED if report.problems else EXIT_OK
+    return parser.parse_args(arguments)
 
 
 def evaluate(
-    images: list[AnnotatedImage],
-    detections: list[Faces],
-    scores: list[float],
+    images: Sequence[AnnotatedImage],
+    detections: Sequence[Faces],
+    scores: Sequence[float],
     max_detections: int = MAX_DETECTIONS,
+    *,
+    protocols: Sequence[str] = PROTOCOLS,
+    wider: Sequence[WiderFaces] | None = None,
+    wanted_precision: Sequence[float] = WANTED,
+    errors_from: float | None = None,
 ) -> dict:
-    """All figures of the detections in these images, as the JSON object that the command prints."""
-    curve = precision_recall(images, detections)
+    """All figures of the detections in these images, as the JSON object that the command prints.
+
+    Args:
+        images, detections: the same images in the same order; detections down to the lowest score.
+        scores: at which to give precision and recall.
+        max_detections: for COCO's metrics, of an image the best so many count.
+        protocols: of PROTOCOLS; those that are not here have no key in the result.
+        wider: what WIDER FACE looks for in each image; by default, faces by their height.
+        wanted_precision: for which to look up a score.
+        errors_from: the score for misses and false alarms; by default that of the best F1.
+    """
+    matched = match_set(images, detections)
+    curve = curve_of(matched)
+    weights = bootstrap.draws(len(images))
     best = curve.best_f1_score()
-    return {
+    if errors_from is None:
+        errors_from = 0.5 if best is None else best
+    figures = {
         "images": len(images),
         "faces": curve.faces,
-        "not_counted": sum(int(not_counted(image).sum()) for image in images),
-        "detections": sum(map(len, detections)),
-        "max_detections": max_detections,
-        "coco": coco_metrics(images, detections, max_detections),
-        "at_score": [curve.at(score) for score in scores],
+        "not_counted": int((~matched.counted).sum()),
+        "detections": len(matched.scores),
+    }
+    if "coco" in protocols:
+        figures |= {
+            "max_detections": max_detections,
+            "cut": sum(max(0, len(faces) - max_detections) for faces in detections),
+            "coco": coco_metrics(images, detections, max_detections),
+        }
+    if "wider" in protocols:
+        figures["wider_face"] = _wider_face(images, detections, wider, weights)
+    if "open_images" in protocols:
+        figures["open_images"] = {
+            "AP50": open_images_ap(images, detections),
+            "groups": int((matched.flags["group_of"] == 1).sum()) if "group_of" in matched.flags else 0,
+        }
+    return figures | {
+        "AP50_interval": bootstrap.average_precision_interval(ImageCurves.of_matched(matched), weights),
+        "at_score": [
+            curve.at(score) | {"intervals": bootstrap.intervals_at(matched, score, weights)} for score in scores
+        ],
         "best_f1": None if best is None else curve.at(best),
+        "thresholds": advice(curve, wanted_precision),
+        "errors": error_counts(matched, errors_from),
+        "subsets": [subset.at(errors_from) for subset in subsets(matched)],
+        "calibration": calibration(matched).to_json(),
     }
 
 
-def as_text(figures: dict) -> str:
-    """The figures as a table for people."""
-    lines = [
-        f"{figures['images']:,} images, {figures['faces']:,} faces (and {figures['not_counted']:,} not counted), "
-        f"{figures['detections']:,} detections",
-        "",
-        f"COCO metrics, at most {figures['max_detections']} detections an image",
-    ]
-    lines += [f"  {name:<12}{_ratio(value)}   {MEANINGS[name]}".rstrip() for name, value in figures["coco"].items()]
-    lines += ["", "At IoU .50, detections from this score on", "  score     precision  recall     F1"]
-    rows = [(point, "") for point in figures["at_score"]]
-    rows += [(figures["best_f1"], "best F1")] if figures["best_f1"] else []
-    for point, remark in rows:
-        ratios = "     ".join(_ratio(point[name]) for name in ("precision", "recall", "f1"))
-        lines.append(f"  {point['score']:.4f}    {ratios}   {remark}".rstrip())
-    if figures["median_ms"] is not None:
-        lines += ["", f"{figures['median_ms']:.1f} ms an image from decoded image to boxes (median)"]
-    return "\n".join(lines)
+def _wider_face(
+    images: Sequence[AnnotatedImage],
+    detections: Sequence[Faces],
+    wider: Sequence[WiderFaces] | None,
+    weights,
+) -> dict:
+    faces = wider_face_lists.by_height(images) if wider is None else wider
+    curves = wider_face_curves(faces, detections)
+    return {
+        "faces_from": wider_face_lists.BY_HEIGHT if wider is None else wider_face_lists.OFFICIAL,
+        "AP": {name: curve.average_precision() for name, curve in curves.items()},
+        "intervals": {name: bootstrap.average_precision_interval(curve, weights) for name, curve in curves.items()},
+        "faces": {name: int(curve.faces.sum()) for name, curve in curves.items()},
+    }
 
 
 def without_pixels(image: AnnotatedImage) -> AnnotatedImage:
@@ -116,14 +186,10 @@ def without_pixels(image: AnnotatedImage) -> AnnotatedImage:
     return dataclasses.replace(image, source=b"")
 
 
-def median_ms(path: str) -> float | None:
-    """The median time in a detections file, None where it has none."""
-    times = [line.ms for line in detections_file.read(path) if line.ms is not None]
+def median_ms(lines) -> float | None:
+    """The median time of the lines of a detections file, None where it has none."""
+    times = [line.ms for line in lines if line.ms is not None]
     return statistics.median(times) if times else None
-
-
-def _ratio(value: float | None) -> str:
-    return "     -" if value is None else f"{value:6.4f}"
 
 
 if __name__ == "__main__":

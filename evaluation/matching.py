@@ -55,5 +55,10 @@ def overlaps(found: np.ndarray, true: np.ndarray, crowd: np.ndarray) -> np.ndarr
     """(K, N) IoU of xyxy boxes (K, 4), (N, 4); where `crowd` (N,) the share of the found box that lies in the true."""
     if not len(found) or not len(true):
         return np.zeros((len(found), len(true)))
-    found, true = (np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]).astype(np.float64) for boxes in (found, true))
-    return mask.iou(found, true, crowd.astype(np.uint8).tolist())
+    return mask.iou(_xywh(found), _xywh(true), crowd.astype(np.uint8).tolist())
+
+
+def _xywh(xyxy: np.ndarray) -> np.ndarray:
+    result = xyxy.astype(np.float64)
+    result[:, 2:] -= xyxy[:, :2]
+    return result

@@ -25,67 +25,61 @@ from evaluation.matching import FALSE, IGNORED, TRUE, overlaps
 from tools.annotations import AnnotatedImage
 
 IOU = 0.5
+VARIANTS = {"V2": False, "Challenge": True}  # whether groups are to be found
 
 
-def open_images_ap(
-    images: Sequence[AnnotatedImage], detections: Sequence[Faces], groups_count: bool = False
-) -> float | None:
-    """The average precision of the detections in these images; None without a box that is to be found."""
-    return open_images_curves(images, detections, groups_count, most_steps=None).average_precision()
+def open_images_ap(images: Sequence[AnnotatedImage], detections: Sequence[Faces]) -> dict[str, float | None]:
+    """{"V2": AP, "Challenge": AP} of the detections in these images; None without a box that is to be found."""
+    return {
+        name: curves.average_precision()
+        for name, curves in open_images_curves(images, detections, most_steps=None).items()
+    }
 
 
 def open_images_curves(
-    images: Sequence[AnnotatedImage],
-    detections: Sequence[Faces],
-    groups_count: bool = False,
-    most_steps: int | None = MOST_STEPS,
-) -> ImageCurves:
-    """The same as a curve that is still kept by image.
-
-    Args:
-        groups_count: the Challenge's variant, in place of V2's.
-        most_steps: as in ImageCurves.of_scores.
-    """
+    images: Sequence[AnnotatedImage], detections: Sequence[Faces], most_steps: int | None = MOST_STEPS
+) -> dict[str, ImageCurves]:
+    """The same as curves that are still kept by image. `most_steps`: as in ImageCurves.of_scores."""
     if len(images) != len(detections):
         raise ValueError(f"{len(images)} images but the detections of {len(detections)}")
-    outcomes = [np.zeros(0, int)]
-    wanted = []
-    for image, faces in zip(images, detections, strict=True):
-        group = _groups(image)
-        outcomes.append(_outcomes(image, group, faces, groups_count))
-        wanted.append(int((~image.ignore & (groups_count | ~group)).sum()))
-    outcome = np.concatenate(outcomes)
     image = np.repeat(np.arange(len(images)), [len(faces) for faces in detections])
     scores = np.concatenate([np.zeros(0, np.float32), *(faces.scores for faces in detections)])
-    faces = np.array(wanted, np.int64)
-    return ImageCurves.of_scores(image, scores, outcome == TRUE, outcome == FALSE, faces, "area", most_steps)
+    pairs = [_outcomes(true, _groups(true), found) for true, found in zip(images, detections, strict=True)]
+    curves = {}
+    for number, (name, groups_count) in enumerate(VARIANTS.items()):
+        outcome = np.concatenate([np.zeros(0, int), *(pair[number] for pair in pairs)])
+        wanted = [int((~true.ignore & (groups_count | ~_groups(true))).sum()) for true in images]
+        curves[name] = ImageCurves.of_scores(
+            image, scores, outcome == TRUE, outcome == FALSE, np.array(wanted, np.int64), "area", most_steps
+        )
+    return curves
 
 
 def _groups(image: AnnotatedImage) -> np.ndarray:
     return image.flags.get("group_of", np.zeros(len(image), np.int64)) == 1
 
 
-def _outcomes(image: AnnotatedImage, group: np.ndarray, faces: Faces, groups_count: bool) -> np.ndarray:
-    """(K,) of TRUE, FALSE or IGNORED, best score first."""
-    result = np.full(len(faces), FALSE)
+def _outcomes(image: AnnotatedImage, group: np.ndarray, faces: Faces) -> tuple[np.ndarray, np.ndarray]:
+    """(K,) of TRUE, FALSE or IGNORED, best score first, for each of VARIANTS."""
+    v2 = np.full(len(faces), FALSE)
     single = np.flatnonzero(~group)
     best, share = _most_overlapped(overlaps(faces.xyxy, image.xyxy[single], np.zeros(len(single), bool)))
     matched = share >= IOU
     on_ignored = matched & np.append(image.ignore[single], False)[best]
-    result[on_ignored] = IGNORED
+    v2[on_ignored] = IGNORED
     rows = np.flatnonzero(matched & ~on_ignored)
-    first = rows[np.unique(best[rows], return_index=True)[1]]
-    result[first] = TRUE
+    v2[rows[np.unique(best[rows], return_index=True)[1]]] = TRUE
+    v2[(faces.xyxy[:, 2:] <= faces.xyxy[:, :2]).any(axis=1)] = IGNORED
+    if not group.any():
+        return v2, v2
 
     best, share = _most_overlapped(overlaps(faces.xyxy, image.xyxy[group], np.ones(int(group.sum()), bool)))
-    rows = np.flatnonzero((result == FALSE) & (share >= IOU))
-    result[rows] = IGNORED
-    if groups_count:
-        to_find = ~image.ignore[group]
-        first = rows[np.unique(best[rows], return_index=True)[1]]
-        result[first[to_find[best[first]]]] = TRUE
-    result[(faces.xyxy[:, 2:] <= faces.xyxy[:, :2]).any(axis=1)] = IGNORED
-    return result
+    rows = np.flatnonzero((v2 == FALSE) & (share >= IOU))
+    v2[rows] = IGNORED
+    challenge = v2.copy()
+    first = rows[np.unique(best[rows], return_index=True)[1]]
+    challenge[first[~image.ignore[group][best[first]]]] = TRUE
+    return v2, challenge
 
 
 def _most_overlapped(shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

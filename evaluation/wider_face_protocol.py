@@ -45,13 +45,22 @@ def wider_face_curves(faces: Sequence[WiderFaces], detections: Sequence[Faces]) 
     image = np.repeat(np.arange(len(faces)), [len(found) for found in detections])
     scores = _normalised(np.concatenate([np.zeros(0), *(found.scores for found in detections)]))
     step = np.searchsorted(-SCORES, -scores)  # the first of SCORES that the score reaches
-    box = [_most_overlapped(true.xyxy, found.xyxy) for true, found in zip(faces, detections, strict=True)]
+    taken = [_most_overlapped(true.xyxy, found.xyxy) for true, found in zip(faces, detections, strict=True)]
+    starts = np.cumsum([0, *(len(true.xyxy) for true in faces)])[:-1]  # the row of each image's first box in the set
+    box = np.concatenate([np.zeros(0, np.int64), *taken])
+    matched = box >= 0
+    box[matched] += starts[image[matched]]
+    first = np.zeros(len(box), bool)
+    first[np.unique(box, return_index=True)[1]] = True  # of the detections of a box; by image, the best score first
     curves = {}
     for name in SETTINGS:
-        parts = [_judged(true.wanted[name], taken) for true, taken in zip(faces, box, strict=True)]
-        hit, proposal = (np.concatenate([np.zeros(0, bool), *(part[i] for part in parts)]) for i in (0, 1))
-        wanted = np.array([true.wanted[name].sum() for true in faces], np.int64)
-        curves[name] = ImageCurves.of(image, step, hit, proposal & ~hit, wanted, len(SCORES), "area")
+        wanted = np.concatenate([np.zeros(0, bool), *(true.wanted[name] for true in faces)])
+        on_wanted = matched.copy()
+        on_wanted[matched] = wanted[box[matched]]
+        hit = on_wanted & first
+        false_alarm = (on_wanted | ~matched) & ~hit
+        number = np.array([true.wanted[name].sum() for true in faces], np.int64)
+        curves[name] = ImageCurves.of(image, step, hit, false_alarm, number, len(SCORES), "area")
     return curves
 
 
@@ -74,13 +83,3 @@ def _most_overlapped(true: np.ndarray, found: np.ndarray) -> np.ndarray:
     iou = common / (area_true[None, :] + area_found[:, None] - common)
     best = iou.argmax(axis=1)
     return np.where(iou[np.arange(len(found)), best] >= IOU, best, -1)
-
-
-def _judged(wanted: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which detections (K,) are the first on a wanted face, and which count at all; best score first."""
-    matched = box >= 0
-    on_wanted = np.zeros(len(box), bool)
-    on_wanted[matched] = wanted[box[matched]]
-    first = np.zeros(len(box), bool)
-    first[np.unique(box, return_index=True)[1]] = True
-    return on_wanted & first, on_wanted | ~matched

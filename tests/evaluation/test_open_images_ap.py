@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detect_faces import Faces
-from evaluation.open_images_ap import open_images_ap
+from evaluation.open_images_ap import VARIANTS, open_images_ap
 from tests.evaluation.scenes import annotated, found, random_set
 
 FACE, GROUP = [0, 0, 20, 20], [100, 100, 300, 200]
@@ -29,22 +29,22 @@ ELSEWHERE = [500, 500, 520, 520]
 )
 def test_by_hand(detections, v2, challenge):
     image = annotated([FACE, GROUP], group_of=[0, 1])
-    assert open_images_ap([image], [found(*detections)]) == pytest.approx(v2)
-    assert open_images_ap([image], [found(*detections)], groups_count=True) == pytest.approx(challenge)
+    assert open_images_ap([image], [found(*detections)]) == pytest.approx({"V2": v2, "Challenge": challenge})
 
 
 def test_a_box_to_be_ignored():
     image = annotated([FACE, ELSEWHERE], ignore=[0, 1])
-    assert open_images_ap([image], [found(ELSEWHERE, ELSEWHERE, FACE)]) == pytest.approx(1)
-    assert open_images_ap([annotated([FACE], group_of=[-1])], [found(FACE)]) == pytest.approx(1)  # unknown: no group
+    assert open_images_ap([image], [found(ELSEWHERE, ELSEWHERE, FACE)])["V2"] == pytest.approx(1)
+    unknown = annotated([FACE], group_of=[-1])  # no group
+    assert open_images_ap([unknown], [found(FACE)])["V2"] == pytest.approx(1)
 
 
 def test_nothing():
-    assert open_images_ap([], []) is None
-    assert open_images_ap([annotated([])], [found(FACE)]) is None
+    assert open_images_ap([], []) == {"V2": None, "Challenge": None}
+    assert open_images_ap([annotated([])], [found(FACE)]) == {"V2": None, "Challenge": None}
+    assert open_images_ap([annotated([FACE])], [found()]) == {"V2": 0, "Challenge": 0}
     only_group = annotated([GROUP], group_of=[1])
-    assert open_images_ap([only_group], [found(IN_GROUP)]) is None
-    assert open_images_ap([only_group], [found(IN_GROUP)], groups_count=True) == pytest.approx(1)
+    assert open_images_ap([only_group], [found(IN_GROUP)]) == {"V2": None, "Challenge": 1}
     with pytest.raises(ValueError, match="1 images but the detections of 0"):
         open_images_ap([only_group], [])
 
@@ -70,11 +70,11 @@ def by_od_api(images, detections: list[Faces], groups_count: bool) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("groups_count", [False, True], ids=["v2", "challenge"])
-def test_as_the_od_api(groups_count):
+def test_as_the_od_api():
     figures = []
     for seed in range(12):
         images, detections = random_set(seed, most=25, decimals=6, group_of=0.2)
-        figures.append(open_images_ap(images, detections, groups_count))
-        assert figures[-1] == pytest.approx(by_od_api(images, detections, groups_count), abs=1e-12), seed
+        expected = {name: by_od_api(images, detections, count) for name, count in VARIANTS.items()}
+        assert open_images_ap(images, detections) == pytest.approx(expected, abs=1e-12), seed
+        figures += expected.values()
     assert 0.1 < max(figures) < 0.98
