@@ -73,6 +73,7 @@ class Ahead(Generic[Item, Result]):
         self._ended = False  # no more items
         self._stopped = False
         self._started = False
+        self._running: list[threading.Thread] = []
         self._broken: BaseException | None = None  # what the iterator of items raised
 
     def start(self) -> None:
@@ -98,12 +99,23 @@ class Ahead(Generic[Item, Result]):
                 self._forget(job)
                 number += 1
         finally:
-            with self._changed:
-                self._stopped = True
-                self._changed.notify_all()
+            self._stop()
+
+    def close(self, seconds: float = 10.0) -> None:
+        """Waits until no thread works on an item any more, but no longer than so many seconds for each."""
+        self._stop()
+        for thread in self._running:
+            thread.join(seconds)
+
+    def _stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
 
     def _start_thread(self) -> None:
-        threading.Thread(target=self._work, daemon=True).start()
+        thread = threading.Thread(target=self._work, daemon=True)
+        self._running.append(thread)
+        thread.start()
 
     def _wait_for(self, number: int) -> _Job | None:
         """The job of this number when it is done or its time is up; None at the end of the items."""

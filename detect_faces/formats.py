@@ -17,12 +17,14 @@ class Found:
         frame: number of the frame, from 0; None for an image.
         seconds: of the frame from the beginning.
         tracks: in a video, for each face the number that it has in all frames.
+        unseen: in a video, for each face since how many frames the detector has not seen it, or until it does.
     """
 
     detections: ImageDetections
     frame: int | None = None
     seconds: float = 0.0
-    tracks: tuple[int, ...] | None = None
+    tracks: tuple[int, ...] = ()
+    unseen: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -34,8 +36,8 @@ class Found:
         line = self.detections.to_json()
         if self.frame is not None:
             line |= {"frame": self.frame, "seconds": round(self.seconds, 3)}
-            for face, track in zip(line.get("faces", []), self.tracks or (), strict=False):
-                face["track"] = track
+            for face, track, unseen in zip(line["faces"], self.tracks, self.unseen, strict=False):
+                face |= {"track": track} | ({"unseen": unseen} if unseen else {})
         return line
 
 

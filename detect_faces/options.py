@@ -121,6 +121,7 @@ def _add_pictures(group: argparse._ArgumentGroup) -> None:
 
 def _add_video(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--every", type=count, default=1, metavar="N", help="look at every Nth frame only [1]")
+    group.add_argument("--no-tracking", action="store_true", help="boxes as they are detected in each frame by itself")
     group.add_argument("--max-frames", type=count, metavar="N", help="stop after N frames")
 
 

@@ -13,7 +13,8 @@ from detect_faces.image_header import SUFFIXES
 from detect_faces.images import Picture, metadata_to_write, write_image
 from detect_faces.inputs import Source
 
-VIDEO_SUFFIX = ".mp4"
+# Of the videos that detect_faces.video writes.
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Outputs:
         self._targets: dict[str, dict[Source, Path]] = {
             change.option: self._plan(change, sources, one_file) for change in changes
         }
+        self._videos: dict[str, Source] = {}
         self._refuse_doubles()
 
     def target(self, change: Change, source: Source) -> Path:
@@ -65,11 +67,16 @@ class Outputs:
         return self._targets[change.option][source]
 
     def video_target(self, change: Change, source: Source) -> Path:
-        """The file that a changed video becomes."""
+        """The file that a changed video becomes. Raises UserError where that is an input, or another's."""
         target = self.target(change, source)
-        if target.suffix.lower() in SUFFIXES:  # clip.mov became clip.mov.jpg
+        if target != Path(change.out):  # in a folder, where clip.mov became clip.mov.jpg
             target = target.with_suffix("")
-        return target.with_suffix(VIDEO_SUFFIX)
+            target = target if target.suffix.lower() in VIDEO_SUFFIXES else target.with_suffix(VIDEO_SUFFIXES[0])
+        self._refuse_input(change, target)
+        other = self._videos.setdefault(os.path.realpath(target), source)
+        if other != source:
+            raise UserError(f"{change.option} {change.out}: {other} and {source} would both become {target}")
+        return target
 
     def write(self, source: Source, picture: Picture, faces: Faces, frame: int | None = None) -> None:
         """Writes all changed pictures of an image; of a frame of a video only the crops.
@@ -99,7 +106,7 @@ class Outputs:
             if out.exists() and not out.is_dir():
                 raise UserError(f"{change.option} {change.out}: has to be a folder, and this is a file")
         elif one_file and not out.is_dir() and not change.out.endswith(os.sep):
-            if out.suffix.lower() not in (*SUFFIXES, VIDEO_SUFFIX):
+            if out.suffix.lower() not in SUFFIXES + VIDEO_SUFFIXES:
                 raise UserError(f"{change.option} {change.out}: end the name in one of {', '.join(SUFFIXES)}")
             self._refuse_input(change, out)
             return {sources[0]: out}

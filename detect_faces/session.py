@@ -18,6 +18,7 @@ from detect_faces.inputs import Source
 from detect_faces.outputs import Outputs
 from detect_faces.progress import Progress
 from detect_faces.reading import Reading, Video
+from detect_faces.selection import selected
 
 MOST_DECODERS = 2  # threads; the network keeps the other CPUs busy
 AHEAD = 4  # images that are decoded before their turn
@@ -83,24 +84,23 @@ class Session:
 
     def _of_picture(self, source: Source, picture: Picture) -> ImageDetections:
         start = time.perf_counter()
-        faces = self._detector.detect(picture.image, self._options.min_score)
+        try:
+            faces = self._detector.detect(picture.image, self._options.min_score)
+        except MemoryError as error:
+            raise UserError(f"{source}: no memory left to look at {picture.width} x {picture.height} pixels") from error
         ms = 1000 * (time.perf_counter() - start)
-        faces = self._selected(_scaled(faces, picture))
+        faces = _scaled(faces, picture)
+        faces = faces.select(selected(faces, self._options))
         self._outputs.write(source, picture, faces)
         self.progress.add(len(faces))
         return ImageDetections(source.name, picture.width, picture.height, faces, ms)
 
     def _of_video(self, source: Source) -> Iterator[Found]:
-        raise UserError(f"{source}: a video")
+        from detect_faces.video_session import found_in_video
 
-    def _selected(self, faces: Faces) -> Faces:
-        """Those that the options ask for."""
-        options = self._options
-        if options.min_size:
-            faces = faces.min_size(options.min_size)
-        if options.largest:
-            faces = faces.largest()
-        return faces.best(options.max_faces) if options.max_faces else faces
+        for found in found_in_video(source, self._detector, self._options, self._outputs):
+            self.progress.add(len(found.detections.faces))
+            yield found
 
     def _reduced_side(self) -> int:
         """Pixels that the longer side of an image has to keep when it is decoded; 0 where it is wanted as it is."""
