@@ -115,6 +115,7 @@ def evaluate(
     wider: Sequence[WiderFaces] | None = None,
     wanted_precision: Sequence[float] = WANTED,
     errors_from: float | None = None,
+    resamples: int = bootstrap.RESAMPLES,
 ) -> dict:
     """All figures of the detections in these images, as the JSON object that the command prints.
 
@@ -126,10 +127,11 @@ def evaluate(
         wider: what WIDER FACE looks for in each image; by default, faces by their height.
         wanted_precision: for which to look up a score.
         errors_from: the score for misses and false alarms; by default that of the best F1.
+        resamples: how many draws the intervals are made from.
     """
     matched = match_set(images, detections)
     curve = curve_of(matched)
-    weights = bootstrap.draws(len(images))
+    weights = bootstrap.draws(len(images), resamples)
     best = curve.best_f1_score()
     if errors_from is None:
         errors_from = 0.5 if best is None else best
