@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from export.graph_file import node_name
+from detect_faces.graph_file import node_name
 
 INPUT = "image_tensor"
 OUTPUTS = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from detect_faces.errors import UserError
-from export.graph_file import node_name
+from detect_faces.graph_file import node_name
 from export.inseparable import WRITES_OF_VARIABLES, Structure
 
 USUAL_OUTPUTS = (

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from detect_faces.errors import UserError
-from export.graph_file import node_name
+from detect_faces.graph_file import node_name
 from export.graph_session import GraphSession
 from export.graph_variables import Graph, Layer
 from export.unfold import Unfrozen

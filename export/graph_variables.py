@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from export.graph_file import node_name
+from detect_faces.graph_file import node_name
 
 # Layer operation -> what slim and Keras call its weights.
 _WEIGHTS = {

@@ -26,13 +26,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from detect_faces import Faces, detections_file
+from detect_faces import Faces, detections_file, graph_file
 from detect_faces.cli import find_images, thread_count
 from detect_faces.detections_file import ImageDetections
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, UserError, run_command
 from detect_faces.images import decode_image
 from detect_faces.quiet import keep_stderr_for_python
-from export import feature_folder, graph_file
+from export import feature_folder
 from export.feature_folder import Entry, Features
 from export.graph_session import GraphSession
 from export.split import AFTER, BEFORE, DESCRIPTION, FORMAT

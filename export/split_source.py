@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import convert_to_constants
 
+from detect_faces import graph_file, saved_model_file
 from detect_faces.errors import UserError
-from export import graph_file, model_file, saved_model_file
+from export import model_file
 from export.graph_cut import needed
 from export.inseparable import VARIABLES
 from export.model_file import Kind

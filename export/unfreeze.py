@@ -29,9 +29,10 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from detect_faces import graph_file
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, UserError, run_command
 from detect_faces.quiet import keep_stderr_for_python
-from export import fused_ops, graph_file, graph_run, graph_settings, model_file, tfjs_graph
+from export import fused_ops, graph_run, graph_settings, model_file, tfjs_graph
 from export.frozen_graph import OUTPUTS
 from export.graph_variables import Graph, Layer, find_layers
 from export.unfold import Unfrozen, calibrated, unfold

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from detect_faces import graph_file
 from detect_faces.errors import UserError
+from detect_faces.graph_file import node_name
 from detect_faces.model_gate import shown
-from export import graph_file
-from export.graph_file import node_name
 from export.inspect.description import Flops, ModelDescription, Tensor
 from export.inspect.leftovers import leftovers
 from export.inspect.snippet import feeds, program

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from detect_faces import saved_model_file
 from detect_faces.errors import UserError
-from export import saved_model_file
 from export.inspect import graph
 from export.inspect.description import ModelDescription, Tensor
 from export.inspect.snippet import feeds, program

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 import training  # noqa: F401  sets Keras 2 before any test imports TensorFlow
-from detect_faces import UserError
+from detect_faces import UserError, graph_file
 from detect_faces.model_gate import TENSORFLOW_OPS
-from export import graph_file
 
 tf = pytest.importorskip("tensorflow")
 ROOT = Path(__file__).parents[2]

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 import training  # noqa: F401  sets Keras 2 before any test imports TensorFlow
-from detect_faces import UserError
-from export import saved_model_file
+from detect_faces import UserError, saved_model_file
 
 tf = pytest.importorskip("tensorflow")
 

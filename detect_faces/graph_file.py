@@ -9,15 +9,16 @@ from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.framework import op_def_registry
 
 from detect_faces.errors import UserError
-from detect_faces.model_gate import TENSORFLOW_OPS, refuse, refuse_other_ops, shown
+from detect_faces.model_gate import TENSORFLOW_OPS, TRUST, refuse, refuse_other_ops, shown
 
 
-def read(path: str | Path, *, trust: bool = False) -> tf.compat.v1.GraphDef:
+def read(path: str | Path, *, trust: bool = False, way_out: str = TRUST) -> tf.compat.v1.GraphDef:
     """A GraphDef from its file. Nothing of it has been run.
 
     Args:
         path: a frozen graph (.pb).
         trust: lets operations through that the gate refuses.
+        way_out: end of the message where it does refuse: what the user can do.
 
     Raises:
         UserError: no such file, not a graph, not a whole one, or refused by the gate.
@@ -39,24 +40,25 @@ def read(path: str | Path, *, trust: bool = False) -> tf.compat.v1.GraphDef:
                     f"{path}: not a whole graph: {shown(node.name)} reads {shown(source)}, which is not there"
                 )
     if not trust:
-        gate(graph_def, path)
+        gate(graph_def, path, way_out)
     return graph_def
 
 
-def gate(graph_def: tf.compat.v1.GraphDef, path: object) -> None:
+def gate(graph_def: tf.compat.v1.GraphDef, path: object, way_out: str = TRUST) -> None:
     """Raises UserError where a graph, or any function of it, does what the gate does not let through.
 
     To be called before `tf.import_graph_def`: that alone runs operations whose inputs are constants.
     """
-    check_functions(graph_def, path)
+    check_functions(graph_def, path, way_out)
     functions = {function.signature.name for function in graph_def.library.function}
     nodes = [(node, node.name) for node in graph_def.node]
     for function in graph_def.library.function:
         nodes += [(node, f"{function.signature.name}/{node.name}") for node in function.node_def]
-    refuse_other_ops(path, ((node.op, name) for node, name in nodes if node.op not in functions), TENSORFLOW_OPS)
+    others = ((node.op, name) for node, name in nodes if node.op not in functions)
+    refuse_other_ops(path, others, TENSORFLOW_OPS, way_out)
 
 
-def check_functions(graph_def: tf.compat.v1.GraphDef, path: object) -> None:
+def check_functions(graph_def: tf.compat.v1.GraphDef, path: object, way_out: str = TRUST) -> None:
     """Raises UserError where a function of the library could be taken for something that the gate has not looked at.
 
     Those are two functions of one name, a function with the name of an operation, and an attribute that names a
@@ -66,12 +68,12 @@ def check_functions(graph_def: tf.compat.v1.GraphDef, path: object) -> None:
     for function in graph_def.library.function:
         name = function.signature.name
         if name in functions:
-            refuse(path, f"two functions are called {shown(name)}")
+            refuse(path, f"two functions are called {shown(name)}", way_out)
         if name in TENSORFLOW_OPS or op_def_registry.get(name) is not None:
-            refuse(path, f"a function is called {shown(name)}, as an operation is")
+            refuse(path, f"a function is called {shown(name)}, as an operation is", way_out)
         functions.add(name)
     for name in sorted(functions_named(graph_def) - functions):
-        refuse(path, f"it calls the function {shown(name)}, which it does not contain")
+        refuse(path, f"it calls the function {shown(name)}, which it does not contain", way_out)
 
 
 def functions_named(graph_def: tf.compat.v1.GraphDef) -> set[str]:

@@ -12,25 +12,26 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.framework import variable_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
+from detect_faces import graph_file
 from detect_faces.errors import UserError
-from detect_faces.model_gate import TENSORFLOW_OPS, refuse, refuse_other_ops, shown
-from export import graph_file
+from detect_faces.model_gate import TENSORFLOW_OPS, TRUST, refuse, refuse_other_ops, shown
 
 WRITERS = frozenset({"SaveV2", "MergeV2Checkpoints"})
 SAVER_OPS = WRITERS | {"RestoreV2", "ShardedFilename", "StringJoin", "RegexFullMatch", "StaticRegexFullMatch"}
 
 
-def load(path: str | Path, *, trust: bool = False):
+def load(path: str | Path, *, trust: bool = False, way_out: str = TRUST):
     """`tf.saved_model.load` behind the gate.
 
     Args:
         path: the folder, or the saved_model.pb in it.
         trust: lets operations through that the gate refuses.
+        way_out: end of the message where it does refuse: what the user can do.
 
     Raises:
         UserError: no SavedModel, not a whole one, or refused by the gate.
     """
-    read(path, trust=trust)
+    read(path, trust=trust, way_out=way_out)
     try:
         return tf.saved_model.load(str(folder_of(path)))
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, tf.errors.OpError) as error:
@@ -38,7 +39,7 @@ def load(path: str | Path, *, trust: bool = False):
         raise UserError(f"{path}: TensorFlow cannot load it: {shown(reason)}") from error
 
 
-def read(path: str | Path, *, trust: bool = False) -> saved_model_pb2.SavedModel:
+def read(path: str | Path, *, trust: bool = False, way_out: str = TRUST) -> saved_model_pb2.SavedModel:
     """The graphs of a SavedModel. Nothing of it has been run.
 
     Raises:
@@ -59,7 +60,7 @@ def read(path: str | Path, *, trust: bool = False) -> saved_model_pb2.SavedModel
         raise UserError(f"{file}: not a SavedModel: it has no graph")
     if not trust:
         for meta_graph in saved_model.meta_graphs:
-            gate(meta_graph, folder)
+            gate(meta_graph, folder, way_out)
     return saved_model
 
 
@@ -69,7 +70,7 @@ def folder_of(path: str | Path) -> Path:
     return path.parent if path.name == "saved_model.pb" and path.is_file() else path
 
 
-def gate(meta_graph: meta_graph_pb2.MetaGraphDef, path: object) -> None:
+def gate(meta_graph: meta_graph_pb2.MetaGraphDef, path: object, way_out: str = TRUST) -> None:
     """Raises UserError where a graph of a SavedModel, or any function of it, does what the gate does not let through.
 
     Saver operations pass at the top level of the graph, or in functions that nodes there call directly, if
@@ -79,7 +80,7 @@ def gate(meta_graph: meta_graph_pb2.MetaGraphDef, path: object) -> None:
     Loading does not run the saving part; who saves through the loaded model's own saver does.
     """
     graph = meta_graph.graph_def
-    graph_file.check_functions(graph, path)
+    graph_file.check_functions(graph, path, way_out)
     functions = {function.signature.name: function for function in graph.library.function}
     saver_functions = {
         name: {node.op for node in function.node_def} & SAVER_OPS
@@ -112,10 +113,12 @@ def gate(meta_graph: meta_graph_pb2.MetaGraphDef, path: object) -> None:
             if node.op not in functions and not (served and node.op in SAVER_OPS)
         ),
         TENSORFLOW_OPS,
+        way_out,
     )
     # Allowed by what they do, but calls of saver functions in a place that is not the saver's.
     for name in sorted(misplaced):
-        refuse(path, f"node {shown(name)} does {', '.join(sorted(saver_nodes[name]))}, and not for the saver")
+        ops = ", ".join(sorted(saver_nodes[name]))
+        refuse(path, f"node {shown(name)} does {ops}, and not for the saver", way_out)
 
 
 def _misplaced(meta_graph: meta_graph_pb2.MetaGraphDef, saver_nodes: dict[str, set[str]], path: object) -> set[str]:
