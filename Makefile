@@ -27,7 +27,7 @@ help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
 		awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 	@echo
-	@echo "  variables: DATASET=$(DATASET) SPLIT=$(SPLIT) RUN=$(RUN) PIPELINE=$(PIPELINE) STEPS= BATCH= SET=\"a.b=1 ...\" DRY_RUN=1 MIN_SCORE=$(MIN_SCORE)"
+	@echo "  variables: DATASET=$(DATASET) SPLIT=$(SPLIT) RUN=$(RUN) PIPELINE=$(PIPELINE) STEPS= BATCH= SET=\"a.b=1 ...\" DRY_RUN=1 MIN_SCORE=$(MIN_SCORE) SIZES="
 	@echo "             IMAGES= ANNOTATIONS= CLASSES=\"NAME=face ...\" MAX_SIDE= WORKERS= CHECKPOINT=$(CHECKPOINT)"
 
 setup: $(INSTALLED)  ## Make .venv from requirements.lock (CPython 3.11 to 3.13)
@@ -114,7 +114,8 @@ eval: $(INSTALLED)  ## COCO metrics on DATASET's validation records, of the chec
 	else echo "no export yet: \`make export RUN=$(RUN)\`, then the same command evaluates it too" >&2; fi
 
 export: $(INSTALLED)  ## Frozen graph, SavedModel and TFLite of a run, in exported-models/RUN
-	@$(PYTHON) -m export --run "$(RUN_DIR)" --output "$(EXPORT_DIR)" --label-map "$(LABEL_MAP)" --min-score $(MIN_SCORE)
+	@$(PYTHON) -m export --run "$(RUN_DIR)" --output "$(EXPORT_DIR)" --label-map "$(LABEL_MAP)" --min-score $(MIN_SCORE) \
+		$(if $(SIZES),--sizes $(SIZES))
 
 inspect: $(INSTALLED)  ## What is in FILE: a frozen graph, SavedModel, checkpoint, TFLite or ONNX model
 	@$(PYTHON) -m export.inspect "$(FILE)"

@@ -20,6 +20,7 @@ class Model:
         name: of the run that made it.
         tflite: the file of the network.
         width, height: pixels of the network's input.
+        other_sizes: (width, height) of the inputs that it takes as well.
         letterbox: keep the aspect ratio, image at the top left, the rest filled with `pad_value`; else stretch.
         pad_value: grey level in 0..255.
         scale, offset: network input = pixel * scale + offset.
@@ -33,6 +34,7 @@ class Model:
     tflite: Path
     width: int
     height: int
+    other_sizes: tuple[tuple[int, int], ...]
     letterbox: bool
     pad_value: float
     scale: float
@@ -41,6 +43,15 @@ class Model:
     iou_threshold: float
     max_detections: int
     min_score: float
+
+
+def signature(size: tuple[int, int] | None) -> str:
+    """The name of a network's signature for an input of this (width, height); None: for the model's own size.
+
+    >>> signature((640, 640))
+    'detect_640x640'
+    """
+    return "detect" if size is None else f"detect_{size[0]}x{size[1]}"
 
 
 def load_model(path: str | Path) -> Model:
@@ -84,6 +95,7 @@ def _from_description(description: dict, folder: Path) -> Model:
         tflite=folder / Path(description["model"]).name,
         width=int(image["width"]),
         height=int(image["height"]),
+        other_sizes=tuple((int(width), int(height)) for width, height in image.get("other_sizes", [])),
         letterbox=image["resize"] == "letterbox",
         pad_value=float(image["pad_value"]) if image["resize"] == "letterbox" else 0.0,
         scale=float(image["scale"]),
@@ -99,4 +111,6 @@ def _from_description(description: dict, folder: Path) -> Model:
     for name in ("width", "height", "max_detections"):
         if getattr(model, name) < 1:
             raise ValueError(f"{name} {getattr(model, name)} is not positive")
+    if any(side < 1 for size in model.other_sizes for side in size):
+        raise ValueError(f"other_sizes {model.other_sizes} are not positive")
     return model

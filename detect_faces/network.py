@@ -6,10 +6,8 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from detect_faces.errors import UserError
-from detect_faces.model import Model
+from detect_faces.model import Model, signature
 from detect_faces.tflite_file import gate
-
-SIGNATURE = "detect"
 
 
 class Network:
@@ -25,31 +23,34 @@ class Network:
         Args:
             model: the description.
             threads: to run on.
-            input_size: (width, height) of the input, for a network whose input may have any; None for its own.
+            input_size: (width, height) of the input, one of those that the description lists; None for its own.
 
         Raises:
             UserError: damaged, of another kind, with operations that the gate refuses, or not of that input size.
         """
+        own = (model.width, model.height)
+        self.width, self.height = input_size or own
+        if (self.width, self.height) not in (own, *model.other_sizes):
+            sizes = [f"{width} x {height}" for width, height in sorted({own, *model.other_sizes})]
+            raise UserError(
+                f"{model.tflite}: takes no input of {self.width} x {self.height}, only {' or '.join(sizes)}; "
+                "python -m export --sizes makes it one that does, where its anchors allow it"
+            )
         gate(model.tflite)
         try:
             # By path, so that LiteRT maps the file into memory instead of reading it.
             interpreter = Interpreter(model_path=str(model.tflite), num_threads=threads)
-            self._run = interpreter.get_signature_runner(SIGNATURE)
+            self._run = interpreter.get_signature_runner(signature(None if input_size in (None, own) else input_size))
             input_shape = tuple(self._run.get_input_details()["image"]["shape"].tolist())
             outputs = set(self._run.get_output_details())
         except (ValueError, RuntimeError, KeyError, TypeError) as error:  # TypeError: a name that is no text
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"{model.tflite}: not a face detector of this project: {reason}") from error
-        if input_shape != (1, model.height, model.width, 3) or not {"boxes", "scores"} <= outputs:
+        if input_shape != (1, self.height, self.width, 3) or not {"boxes", "scores"} <= outputs:
             raise UserError(
                 f"{model.tflite}: takes {input_shape} and gives {', '.join(sorted(outputs))}, which is not what "
                 "model.json says; export the model again"
             )
-        if input_size not in (None, (model.width, model.height)):
-            raise UserError(
-                f"{model.tflite}: its input has one size, {model.width} x {model.height}; leave the input size out"
-            )
-        self.width, self.height = model.width, model.height
         self._turn = threading.Lock()
 
     def candidates(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ from tools import label_map
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
 
-    from export import description, frozen_graph, tflite
+    from export import description, frozen_graph, input_sizes, tflite
     from export.pipeline_model import checkpoint_names
     from training import run_folder
     from training.od_api import exporter, trainer_settings
@@ -38,6 +38,14 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(
             f"{options.label_map} has {len(classes)} classes, the run {expected}; give the run's --label-map"
         )
+    other_sizes = []
+    if options.sizes:
+        if pipeline_config.meta_architecture(pipeline) != "ssd":
+            raise UserError("--sizes is for one-stage (ssd) models: others become no TFLite")
+        trained = description.input_size(pipeline)
+        input_sizes.check(config_path, trained, options.sizes)
+        pipeline = input_sizes.resized(pipeline, options.sizes[0])
+        other_sizes = [(size, size) for size in dict.fromkeys(options.sizes[1:]) if size != options.sizes[0]]
     model = detection_model.build(pipeline, training=False)
     run_folder.restore_weights(weights, model)
 
@@ -56,9 +64,11 @@ def main(argv: list[str] | None = None) -> int:
         if pipeline_config.meta_architecture(pipeline) == "ssd":
             say("TFLite, float16")
             names = sorted(classes, key=classes.get)
-            described = description.describe(pipeline, model, options.output.name, names, options.min_score)
-            size = described["input"]
-            (made / described["model"]).write_bytes(tflite.convert(model, size["height"], size["width"]))
+            described = description.describe(
+                pipeline, model, options.output.name, names, options.min_score, other_sizes
+            )
+            sizes = [description.input_size(pipeline), *other_sizes]
+            (made / described["model"]).write_bytes(tflite.convert(model, sizes))
             (made / "model.json").write_text(json.dumps(described, indent=2) + "\n")
         else:
             say("no TFLite: only one-stage (ssd) models convert to it")
@@ -89,6 +99,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--run", required=True, type=Path, help="run folder, such as runs/demo")
     parser.add_argument("--output", required=True, type=Path, help="folder to make, such as exported-models/demo")
     parser.add_argument("--label-map", type=Path, default=Path("data/label_map.pbtxt"))
+    parser.add_argument(
+        "--sizes",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="sides of the inputs that the TFLite model takes, the first by default, also in the graphs "
+        "[that of the pipeline]",
+    )
     parser.add_argument(
         "--min-score",
         type=score,

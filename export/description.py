@@ -1,5 +1,7 @@
 """model.json: what the runtime has to know of a model.tflite, read off the pipeline and the model."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from detect_faces.errors import UserError
@@ -8,7 +10,14 @@ from training.od_api.model import DetectionModel, normalise
 from training.od_api.pipeline import meta_architecture, meta_config
 
 
-def describe(pipeline, model: DetectionModel, name: str, class_names: list[str], min_score: float) -> dict:
+def describe(
+    pipeline,
+    model: DetectionModel,
+    name: str,
+    class_names: list[str],
+    min_score: float,
+    other_sizes: Sequence[tuple[int, int]] = (),
+) -> dict:
     """The contents of model.json; detect_faces/model.py says what each entry means.
 
     Raises:
@@ -24,7 +33,8 @@ def describe(pipeline, model: DetectionModel, name: str, class_names: list[str],
         "name": name,
         "model": "model.tflite",
         "class_names": class_names,
-        "input": _input(pipeline, model),
+        "input": _input(pipeline, model)
+        | ({"other_sizes": [list(size) for size in other_sizes]} if other_sizes else {}),
         "postprocessing": {
             "score_threshold": round(suppression.score_threshold, 6),
             "iou_threshold": round(suppression.iou_threshold, 6),
@@ -34,7 +44,13 @@ def describe(pipeline, model: DetectionModel, name: str, class_names: list[str],
     }
 
 
-def _input(pipeline, model: DetectionModel) -> dict:
+def input_size(pipeline) -> tuple[int, int]:
+    """(width, height) of the network's input in pixels. Raises UserError where the runtime could not make it."""
+    return _resizing(pipeline)[:2]
+
+
+def _resizing(pipeline) -> tuple[int, int, str]:
+    """Width, height, and how an image becomes of that size: "letterbox" or "stretch"."""
     resizer = meta_config(pipeline).image_resizer
     kind = resizer.WhichOneof("image_resizer_oneof")
     config = getattr(resizer, kind)
@@ -52,6 +68,11 @@ def _input(pipeline, model: DetectionModel) -> dict:
         )
     if config.resize_method != 0:  # BILINEAR
         raise UserError("image_resizer: for TFLite resize_method has to be BILINEAR")
+    return width, height, resize
+
+
+def _input(pipeline, model: DetectionModel) -> dict:
+    width, height, resize = _resizing(pipeline)
     black, white = normalise(model, tf.constant([0.0, 255.0]))
     scale = (white - black) / 255
     described = {
@@ -64,7 +85,7 @@ def _input(pipeline, model: DetectionModel) -> dict:
         "offset": black,
     }
     if resize == "letterbox":
-        pads = set(config.per_channel_pad_value) or {0.0}
+        pads = set(meta_config(pipeline).image_resizer.keep_aspect_ratio_resizer.per_channel_pad_value) or {0.0}
         if len(pads) != 1:
             raise UserError("image_resizer: for TFLite per_channel_pad_value has to be the same for each channel")
         described["pad_value"] = (pads.pop() - black) / scale  # the OD API pads after it normalises

@@ -1,0 +1,64 @@
+"""Networks for inputs of several sizes: one file, a signature for each."""
+
+import json
+
+import pytest
+
+from detect_faces import Detector, UserError
+from tests.conftest import MODEL_JSON, SIDE
+
+
+@pytest.fixture(scope="module")
+def two_sizes(tmp_path_factory):
+    """A model whose one box tells the size of the input it got: a score of 0.2 for 16 px, of 0.4 for 32 px."""
+    import tensorflow as tf
+
+    class SizeDetector(tf.Module):
+        def of(self, side):
+            @tf.function(input_signature=[tf.TensorSpec((1, side, side, 3), tf.float32, name="image")])
+            def detect(image):
+                score = tf.reshape(0 * image[0, 0, 0, 0] + 0.2 * side / SIDE, (1, 1))
+                return {
+                    "boxes": tf.reshape(tf.constant([0.25, 0.25, 0.75, 0.75]), (1, 1, 4)) + 0 * score,
+                    "scores": score,
+                }
+
+            return detect
+
+    folder = tmp_path_factory.mktemp("sizes")
+    module = SizeDetector()
+    module.functions = [module.of(SIDE), module.of(2 * SIDE)]
+    signatures = dict(zip(("detect", "detect_32x32"), module.functions, strict=True))
+    tf.saved_model.save(module, str(folder / "saved_model"), signatures=signatures)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved_model"), signature_keys=list(signatures))
+    (folder / "model.tflite").write_bytes(converter.convert())
+    sizes = {**MODEL_JSON["input"], "other_sizes": [[2 * SIDE, 2 * SIDE]]}
+    (folder / "model.json").write_text(json.dumps(MODEL_JSON | {"input": sizes}))
+    return folder
+
+
+@pytest.mark.parametrize(("size", "score"), [(None, 0.2), (SIDE, 0.2), (2 * SIDE, 0.4)])
+def test_the_size_asked_for_is_run(two_sizes, photograph, size, score):
+    faces = Detector(two_sizes, input_size=size).detect(photograph, min_score=0.0)
+    assert faces.scores.tolist() == pytest.approx([score])
+    assert faces.xyxy[0].tolist() == pytest.approx([10, 10, 30, 30])
+
+
+def test_other_sizes_are_refused(two_sizes):
+    with pytest.raises(UserError, match="takes no input of 48 x 48, only 16 x 16 or 32 x 32"):
+        Detector(two_sizes, input_size=48)
+
+
+def test_a_size_that_only_the_description_has(tiny_model, tmp_path):
+    sizes = {**MODEL_JSON["input"], "other_sizes": [[32, 32]]}
+    (tmp_path / "model.json").write_text(json.dumps(MODEL_JSON | {"input": sizes}))
+    (tmp_path / "model.tflite").write_bytes((tiny_model / "model.tflite").read_bytes())
+    with pytest.raises(UserError, match="not a face detector of this project"):
+        Detector(tmp_path, input_size=32)
+
+
+@pytest.fixture
+def photograph():
+    import numpy as np
+
+    return np.zeros((40, 40, 3), np.uint8)
