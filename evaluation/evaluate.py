@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from detect_faces import Faces, UserError
+from detect_faces.detections_file import ImageDetections
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, run_command
 from evaluation import bootstrap, wider_face_lists
 from evaluation.calibration import calibration
@@ -48,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     images = [without_pixels(image) for image in data_set.load(options, report)]
     if not images:
         raise UserError("there is not one good image to evaluate on")
-    lines = lines_for(images, options.detections, image_ids(options))
+    lines = lines_for(images, options.detections, image_ids(options), allow_failed=options.leave_out_failed)
+    images, lines = _without_failed(images, lines, report)
     protocols = PROTOCOLS if options.protocol == "all" else (options.protocol,)
     wider = wider_face_lists.official(images, options.wider_lists) if options.wider_lists else None
     figures = evaluate(
@@ -100,9 +102,27 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="the folder of wider_easy_val.mat, wider_medium_val.mat and wider_hard_val.mat; without it, faces are "
         "easy, medium and hard by their height",
     )
+    parser.add_argument(
+        "--leave-out-failed",
+        action="store_true",
+        help="evaluate without the images that the detections file has an error for, and end with exit code 1",
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     data_set.add_options(parser)
     return parser.parse_args(arguments)
+
+
+def _without_failed(
+    images: list[AnnotatedImage], lines: list[ImageDetections], report: Report
+) -> tuple[list[AnnotatedImage], list[ImageDetections]]:
+    """The images that did not fail, and their lines; the others go to the report."""
+    for line in lines:
+        if line.error is not None:
+            report.problem(line.image, f"{line.error}; left out")
+    good = [index for index, line in enumerate(lines) if line.error is None]
+    if not good:
+        raise UserError("all images failed when the detections were made; there is nothing to evaluate")
+    return [images[index] for index in good], [lines[index] for index in good]
 
 
 def evaluate(
@@ -188,7 +208,7 @@ def without_pixels(image: AnnotatedImage) -> AnnotatedImage:
     return dataclasses.replace(image, source=b"")
 
 
-def median_ms(lines) -> float | None:
+def median_ms(lines: Sequence[ImageDetections]) -> float | None:
     """The median time of the lines of a detections file, None where it has none."""
     times = [line.ms for line in lines if line.ms is not None]
     return statistics.median(times) if times else None

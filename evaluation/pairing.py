@@ -23,13 +23,18 @@ def detections_for(
 
 
 def lines_for(
-    images: Sequence[AnnotatedImage], path: str | Path, ids: coco_results.Ids | None = None
+    images: Sequence[AnnotatedImage],
+    path: str | Path,
+    ids: coco_results.Ids | None = None,
+    *,
+    allow_failed: bool = False,
 ) -> list[ImageDetections]:
     """The detections of each image with what else is known of it, in the order of the images.
 
     Args:
         path: a file or folder of one of the three formats.
         ids: the image ids of COCO results, {id: name}; by default the images count from 1.
+        allow_failed: return lines with an `error`, too, for the caller to leave out.
 
     Raises:
         UserError: an image has no line or a failed one, a line has no image, or comes twice, or is for an image of
@@ -44,9 +49,10 @@ def lines_for(
     sizes = {image.name: (image.width, image.height) for image in images}
     found = {name: line for name, line in lines.items() if line.error is None}
     missing = f"images have no {'file' if Path(path).is_dir() else 'line'} in it"
+    failed = [] if allow_failed else [name for name in sizes if name in lines and name not in found]
     wrong = [
         (missing, [name for name in sizes if name not in lines]),
-        ("images failed when it was made", [name for name in sizes if name in lines and name not in found]),
+        ("images failed when it was made", failed),
         ("of its images are not in the annotations", [name for name in lines if name not in sizes]),
         (
             "images had another size when it was made",
@@ -61,7 +67,7 @@ def lines_for(
         if names:
             more = "" if len(names) == 1 else ", ..."
             raise UserError(f"{path}: {len(names)} of {len(sizes)} {what} ({names[0]}{more}); make it on these images")
-    return [found[name] for name in sizes]
+    return [lines[name] for name in sizes]
 
 
 def _read(path: Path, images: Sequence[AnnotatedImage], ids: coco_results.Ids | None):

@@ -157,6 +157,21 @@ def test_options(wider_set, capsys):
     assert "0.8       " in out and "2.0 ms an image" in out and "faces by height" in out
 
 
+def test_images_that_failed(wider_set, tmp_path, capsys):
+    path = tmp_path / "found.jsonl"
+    first, _ = path.read_text().splitlines()
+    path.write_text(f"{first}\n{json.dumps({'image': '0--Parade/b.jpg', 'error': 'cannot be decoded'})}\n")
+    with pytest.raises(UserError, match=r"1 of 2 images failed when it was made \(0--Parade/b.jpg\)"):
+        command.main(wider_set)
+    assert command.main([*wider_set, "--leave-out-failed", "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert (json.loads(out)["images"], json.loads(out)["faces"]) == (1, 2)
+    assert "0--Parade/b.jpg: cannot be decoded; left out" in err
+    path.write_text("".join(json.dumps({"image": f"0--Parade/{n}.jpg", "error": "?"}) + "\n" for n in "ab"))
+    with pytest.raises(UserError, match="all images failed"):
+        command.main([*wider_set, "--leave-out-failed"])
+
+
 def test_lists_that_are_not_there(wider_set, tmp_path):
     with pytest.raises(UserError, match=r"wider_easy_val\.mat"):
         command.main([*wider_set, "--wider-lists", str(tmp_path)])
