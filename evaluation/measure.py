@@ -89,11 +89,14 @@ def load(specs: Sequence[str], threads: int) -> list[Run]:
         else:
             detector = detectors.load(name, model, threads)
             runs.append(Run(detector, detector.name, detector.settings, detector.min_score, spec))
-    return [_named_apart(run, runs[:i]) for i, run in enumerate(runs)]
+    apart = []
+    for run in runs:
+        apart.append(_named_apart(run, apart))
+    return apart
 
 
 def _named_apart(run: Run, others: Sequence[Run]) -> Run:
-    """The run, with its model's place in its name where another one before it has that name."""
+    """The run, with a number in its name where another one before it has that name."""
     if all(run.file_name.lower() != other.file_name.lower() for other in others):
         return run
     number = 2 + sum(other.name.startswith(f"{run.name} (") for other in others)

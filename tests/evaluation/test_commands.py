@@ -137,8 +137,17 @@ def test_an_image_that_does_not_decode(tmp_path, capsys):
 
 def test_compare(records, tiny_model, tmp_path, capsys):
     output = tmp_path / "comparison"
-    arguments = ["--records", records, "--model", str(tiny_model), "--cascade", "alt2", "--output", str(output)]
-    assert compare.main([*arguments, "--threads", "1"]) == 0
+    arguments = [
+        "--records",
+        records,
+        "--model",
+        str(tiny_model),
+        "--detector",
+        "cascade=alt2",
+        "--output",
+        str(output),
+    ]
+    assert compare.main([*arguments, "--threads", "1", "--rounds", "1"]) == 0
     table = capsys.readouterr().out
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:4]] == ["tiny", "Haar alt2"]
     assert "1 threads" not in table and "1 thread " in table
@@ -146,10 +155,12 @@ def test_compare(records, tiny_model, tmp_path, capsys):
     figures = json.loads((output / "compare.json").read_text())
     tiny, haar = figures["detectors"]
     assert tiny["coco"]["AP50"] < 0.1 and haar["coco"]["AP50"] > 0.7
-    assert tiny["in_use"]["score"] == 0.5 and haar["in_use"]["score"] == 0
-    assert all(detector["p95_ms"] >= detector["median_ms"] > 0 for detector in figures["detectors"])
+    assert tiny["in_use"]["score"] == 0.5 and tiny["model_bytes"] == (tiny_model / "model.tflite").stat().st_size
+    for detector in (tiny, haar):
+        assert detector["p95_ms"] >= detector["median_ms"] > 0
+        assert detector["start_up"]["start_ms"] > 0 and 20 < detector["start_up"]["peak_mib"] < 2000
     assert {path.name for path in output.iterdir()} == {
-        *("compare.md", "compare.json", "compare.jpg"),
+        *("compare.html", "compare.md", "compare.json", "measured.json"),
         *("tiny.jsonl", "Haar-alt2.jsonl"),
     }
     # The figures are those of the detections files.
@@ -175,7 +186,8 @@ def test_wrong_images(arguments, message):
 @pytest.mark.parametrize(
     ("name", "model", "message"),
     [
-        ("exported", None, "needs --model"),
+        ("exported", None, "needs its folder: exported=FOLDER"),
+        ("graph", None, "needs its model: graph=FILE.pb"),
         ("exported", "nowhere", "nowhere"),
         ("cascade", "nonesuch", "no such cascade"),
         ("cascade", __file__.replace(".py", ".xml"), "no such cascade"),
