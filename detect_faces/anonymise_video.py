@@ -45,7 +45,7 @@ def anonymise_video(
 
     Args:
         detector: finds the faces.
-        source: the video, of a constant frame rate; of another the sound may run ahead.
+        source: the video.
         target: the file to write; it appears when it is whole.
         method, margin, shape: as of anonymise.
         min_score: from which on a face is hidden; None for the model's own. Once hidden, half of it will do.
@@ -63,11 +63,11 @@ def anonymise_video(
         VideoReader(source) as reader,
         VideoWriter(target, reader.fps, sound_from=source) as writer,
     ):
-        detected = ((frame, detector.detect(frame, KEEP * min_score)) for frame in reader)
+        detected = (((frame, reader.seconds), detector.detect(frame, KEEP * min_score)) for frame in reader)
         tracker = Tracker(start_score=min_score, grace=grace)
-        for frame, tracks in steady(detected, tracker, look_back):
+        for (frame, seconds), tracks in steady(detected, tracker, look_back):
             ids.update(tracks.ids.tolist())
-            writer.write(anonymise(frame, tracks.faces, method, margin=margin, shape=shape))
+            writer.write(anonymise(frame, tracks.faces, method, margin=margin, shape=shape), seconds)
     notes = [writer.note] if writer.note else []
     if reader.cut_off:
         notes.append(f"{source}: cut off: {reader.frames_read} frames of {reader.frame_count}")

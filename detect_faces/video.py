@@ -20,6 +20,7 @@ from detect_faces.image_header import MAGIC_BYTES, other_kind
 
 DEFAULT_FPS = 25.0  # where a file or camera names none, or one that cannot be
 FPS_RANGE = (1.0, 240.0)
+LONGEST_FRAME = 10.0  # seconds that one frame may stand; what is longer is damage
 WHOLE_FROM = 0.9  # of the frames that a file announces, which it may do by an estimate
 
 # What OpenCV's packages can write without other software, by the name's suffix.
@@ -32,7 +33,7 @@ class VideoReader:
     Attributes:
         name: of the file or camera.
         width, height: of a frame in pixels, upright.
-        fps: frames a second; DEFAULT_FPS where the file names none.
+        fps: frames a second, the mean where it varies, as in videos of most phones; DEFAULT_FPS where there is none.
         frame_count: as the file says; 0 where it does not, and for a camera.
         frames_read: so far.
         seconds: of the last frame read, from the beginning.
@@ -81,11 +82,18 @@ class VideoReader:
                 there = False
             if not there:
                 break
-            self.seconds = self.frames_read / self.fps
+            self.seconds = self._time_of_frame()
             self.frames_read += 1
             yield frame
         if not self.frames_read:
             raise UserError(f"{self.name}: {_UNREADABLE}")
+
+    def _time_of_frame(self) -> float:
+        """Seconds of the frame that was just read: as the file says, unless it goes back, or makes a wild leap."""
+        if not self.frames_read:
+            return 0.0
+        seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        return seconds if 0 < seconds - self.seconds < LONGEST_FRAME else self.seconds + 1 / self.fps
 
     @property
     def cut_off(self) -> bool:
@@ -153,13 +161,28 @@ class VideoWriter:
         self._codec = CODECS[suffix]
         self._writer: cv2.VideoWriter | None = None
         self._size, self._frames = (0, 0), 0
+        self._last: np.ndarray | None = None
 
-    def write(self, frame: np.ndarray) -> None:
-        """Adds a frame, (H, W, 3) uint8 BGR, of the size of the first. An odd side loses its last row or column.
+    def write(self, frame: np.ndarray, seconds: float | None = None) -> None:
+        """Adds a frame.
+
+        Args:
+            frame: (H, W, 3) uint8 BGR, of the size of the first. An odd side loses its last row or column.
+            seconds: when it is due. The file has frames at even distances: the one before is repeated until then, and
+                this one is left out if there is one of that time already. So a video of varying rate keeps in step with
+                its sound. None puts the frame behind the last one.
 
         Raises:
             UserError: the file cannot be written, or the frame has another size.
         """
+        due = self._frames if seconds is None else round(seconds * self.fps)
+        while self._frames < due:
+            self._write(frame if self._last is None else self._last)
+        if self._frames == due:
+            self._write(frame)
+        self._last = frame
+
+    def _write(self, frame: np.ndarray) -> None:
         size = frame.shape[1::-1]
         if self._writer is None:
             self._open(size)

@@ -64,7 +64,7 @@ def found_in_video(source: Source, detector: Detector, options: Namespace, outpu
             index = selected(tracks.faces, options)
             faces = tracks.faces.select(index)
             for change, writer in writers:
-                writer.write(change.picture(frame.image, faces))
+                writer.write(change.picture(frame.image, faces), frame.seconds)
             height, width = frame.image.shape[:2]
             outputs.write(source, Picture(frame.image, width, height), faces, frame.number)
             detections = ImageDetections(source.name, width, height, faces, frame.ms)

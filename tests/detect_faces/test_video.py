@@ -46,6 +46,35 @@ def test_odd_sides_lose_a_row_and_a_column(tmp_path):
         assert [frame.shape for frame in reader] == [(48, 64, 3)] * 3
 
 
+def test_frames_that_are_not_due_evenly(tmp_path):
+    """Slots of 0.1 s: the first frame stands for two of them, the third comes too early for another."""
+    frames = [np.full((48, 64, 3), level, np.uint8) for level in (0, 80, 160, 240)]
+    with VideoWriter(tmp_path / "clip.avi", 10) as writer:
+        for frame, seconds in zip(frames, (0, 0.21, 0.23, 0.38), strict=True):
+            writer.write(frame, seconds)
+    with VideoReader(tmp_path / "clip.avi") as reader:
+        levels = [round(frame.mean()) for frame in reader]
+    np.testing.assert_allclose(levels, [0, 0, 80, 160, 240], atol=6)
+
+
+@needs_ffmpeg
+def test_a_video_of_varying_rate_keeps_its_times(tmp_path):
+    even = write(tmp_path / "even.mkv", grey_frames(40), 20)
+    varying = tmp_path / "varying.mkv"  # from one second on it has every fifth frame only
+    select = ["-vf", "select='lt(t,1)+not(mod(n,5))'", "-fps_mode", "vfr", "-c:v", "mpeg4", "-q:v", "2"]
+    subprocess.run(["ffmpeg", "-v", "error", "-i", even, *select, varying], check=True)
+    with VideoReader(varying) as reader, VideoWriter(tmp_path / "out.avi", 20) as writer:
+        times = []
+        for frame in reader:
+            times.append(reader.seconds)
+            writer.write(frame, reader.seconds)
+    np.testing.assert_allclose(times, [*np.arange(20) / 20, 1, 1.25, 1.5, 1.75], atol=0.002)
+    with VideoReader(tmp_path / "out.avi") as reader:
+        levels = [frame.mean() for frame in reader]
+    expected = [5 * k if k < 20 else 5 * (k - k % 5) for k in range(36)]
+    np.testing.assert_allclose(levels, expected, atol=8)
+
+
 def test_an_exception_leaves_no_file(tmp_path):
     (tmp_path / "clip.mp4").write_bytes(b"an earlier one")
     with pytest.raises(KeyError), VideoWriter(tmp_path / "clip.mp4", 25) as writer:
@@ -238,3 +267,19 @@ def test_a_cut_off_video_is_said(tmp_path):
     done = anonymise_video(Detector("haar"), source, tmp_path / "out.avi")
     assert 0 < done.frames < 40
     assert any("cut off" in note for note in done.notes)
+
+
+@needs_ffmpeg
+def test_a_video_that_was_held_upright_is_read_and_written_upright(tmp_path):
+    lying = write(tmp_path / "lying.mp4", grey_frames(5))
+    turned = tmp_path / "turned.mp4"
+    command = ["ffmpeg", "-v", "error", "-display_rotation", "90", "-i", lying, "-c", "copy", turned]
+    subprocess.run([*map(str, command)], check=True)
+    with VideoReader(turned) as reader, VideoWriter(tmp_path / "out.mp4", 25, sound_from=turned) as writer:
+        assert (reader.width, reader.height) == (48, 64)
+        for frame in reader:
+            assert frame.shape == (64, 48, 3)
+            writer.write(frame)
+    assert writer.note is None  # no sound in it is no complaint
+    with VideoReader(tmp_path / "out.mp4") as reader:
+        assert (reader.width, reader.height) == (48, 64)
