@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, run_command
+from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, UserError, run_command
 from detect_faces.inputs import PATTERN, URL, Source, find_sources, listed_sources, open_list
 from detect_faces.options import parse
 from detect_faces.quiet import keep_stderr_for_python
@@ -41,8 +41,10 @@ def run(arguments: list[str]) -> int:
     changes = _changes(options)
     sources: list[Source] | Iterator[Source] = _sources(options)
     one_file = len(options.inputs) == 1 and not options.files_from and _is_one_file(options.inputs[0])
-    if changes or not options.files_from:  # with a list, and nothing to plan, the first results come before its end
-        sources = list(sources)
+    if changes or options.output or not options.files_from:
+        sources = list(sources)  # else, with nothing to plan, the first results come before the end of a list
+    if options.output and os.path.realpath(options.output) in {os.path.realpath(source.name) for source in sources}:
+        raise UserError(f"--output {options.output}: would overwrite the input; give another name")
 
     from detect_faces.formats import FORMATS
     from detect_faces.outputs import Outputs

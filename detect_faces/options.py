@@ -176,7 +176,7 @@ def side(text: str) -> int:
 
 def tile(text: str) -> int | str:
     """The side of a tile, or `auto`."""
-    return text if text == "auto" else side(text)
+    return text if text == "auto" else _within(int(text), 64, MOST_PIXELS)
 
 
 def margin(text: str) -> float:

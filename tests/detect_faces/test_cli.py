@@ -1,7 +1,12 @@
 """The command detect-faces from outside."""
 
+import contextlib
+import csv
+import io
 import json
 import os
+import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
 
 from detect_faces import UserError, __version__, cli, detections_file
 
@@ -30,14 +36,20 @@ def photos(tmp_path):
     return folder
 
 
-def command(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "detect_faces", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=False,
-    )
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def command(*arguments, input: bytes = b"") -> subprocess.CompletedProcess:
+    arguments = [sys.executable, "-m", "detect_faces", *map(str, arguments)]
+    done = subprocess.run(arguments, capture_output=True, input=input, env=ENVIRONMENT, check=False)
+    return subprocess.CompletedProcess(arguments, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def running(*arguments) -> subprocess.Popen:
+    """The command while it runs, with pipes to it and from it."""
+    arguments = [sys.executable, "-m", "detect_faces", *map(str, arguments)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, env=ENVIRONMENT)
 
 
 def test_text(tiny_model, photos):
@@ -127,6 +139,12 @@ def test_never_overwrites(tiny_model, photos, inputs, out, message, monkeypatch)
         (["two.png", "--threads", "0"], "invalid thread_count value"),
         (["two.png", "--json", "--jsonl"], "not allowed with"),
         (["two.png"], "no model"),
+        (["two.png", "--tile", "20"], "invalid tile value"),
+        (["two.png", "--max-faces", "0"], "invalid count value"),
+        (["two.png", "--blur", "a.png", "--fill", "b.png"], "not allowed with"),
+        (["-", "--files-from", "-"], "standard input can only be read once"),
+        (["two.png", "--null"], "--null belongs to --files-from"),
+        (["--files-from", "nowhere.txt", "--draw", "out"], "--files-from nowhere.txt: No such file"),
         (["two.png", "--model", "nowhere"], "nowhere: No such file or directory; give the folder of an exported model"),
     ],
 )
@@ -145,3 +163,172 @@ def test_a_folder_without_images_is_an_error(tiny_model, tmp_path, capsys):
 def test_version_and_help():
     assert command("--version").stdout.strip() == f"detect-faces {__version__}"
     assert "exit codes" in command("--help").stdout
+
+
+def test_formats_say_the_same(tiny_model, photos, capsys):
+    def printed(*options) -> str:
+        assert cli.run([str(photos), "--model", str(tiny_model), *options]) == 1
+        return capsys.readouterr().out
+
+    lines = [json.loads(line) for line in printed("--jsonl").splitlines()]
+    faces = [(line["image"], *face["box"], face["score"]) for line in lines for face in line.get("faces", [])]
+    assert len(faces) == 2
+    strip = {"ms": None}
+    assert [line | strip for line in json.loads(printed("--json"))] == [line | strip for line in lines]
+
+    rows = list(csv.DictReader(io.StringIO(printed("--csv"))))
+    boxed = [row for row in rows if row["xmin"]]
+    sides = ("xmin", "ymin", "xmax", "ymax", "score")
+    assert [(row["image"], *(float(row[side]) for side in sides)) for row in boxed] == faces
+    assert [row["image"] for row in rows if row["error"]] == [line["image"] for line in lines if "error" in line]
+    assert [row["width"] for row in rows if not row["error"]] == ["16", "16", "16"]  # one without a face
+
+    path = photos / "coco.json"
+    path.write_text(printed("--coco"))
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(path))  # the metric's own reader
+    assert sorted(image["file_name"] for image in coco.imgs.values()) == [
+        line["image"] for line in lines if "faces" in line
+    ]
+    boxes = []
+    for annotation in coco.anns.values():
+        x, y, width, height = annotation["bbox"]
+        boxes.append((coco.imgs[annotation["image_id"]]["file_name"], x, y, x + width, y + height, annotation["score"]))
+    assert boxes == [pytest.approx(face) for face in faces]
+
+    wider = printed("--wider").splitlines()
+    assert wider[:2] == [str(photos / "more" / "none.PNG"), "0"]
+    name, count, *rest = wider[2:]
+    assert (name, int(count), len(rest)) == (str(photos / "two.png"), 2, 2)
+    found = [[float(number) for number in line.split()] for line in rest]
+    assert [(name, x, y, x + width, y + height, score) for x, y, width, height, score in found] == [
+        pytest.approx(face, abs=0.02) for face in faces
+    ]
+
+
+def test_formats_of_nothing(tiny_model, photos, capsys):
+    bad = str(photos / "empty.jpg")
+    for option, expected in (("--json", [{"image": bad, "error": "the file is empty"}]),):
+        assert cli.run([bad, "--model", str(tiny_model), option]) == 1
+        assert json.loads(capsys.readouterr().out) == expected
+    (photos / "list").touch()
+    for option in ("--json", "--coco"):
+        assert cli.run(["--files-from", str(photos / "list"), "--model", str(tiny_model), option]) == 0
+        assert not any(json.loads(capsys.readouterr().out) or []) or option == "--coco"
+
+
+def test_results_to_a_file_are_whole_or_not_there(tiny_model, photos, tmp_path, capsys):
+    out = tmp_path / "new" / "faces.jsonl"
+    assert cli.run([str(photos / "two.png"), "--model", str(tiny_model), "--jsonl", "--output", str(out)]) == 0
+    assert len(list(detections_file.read(out))) == 1 and capsys.readouterr().out == ""
+    with pytest.raises(UserError):
+        cli.run([str(photos), "--model", "nowhere", "--jsonl", "--output", str(tmp_path / "none.jsonl")])
+    assert sorted(os.listdir(tmp_path / "new")) == ["faces.jsonl"] and not (tmp_path / "none.jsonl").exists()
+
+
+def test_results_do_not_replace_an_input(tiny_model, photos):
+    before = (photos / "two.png").read_bytes()
+    with pytest.raises(UserError, match="would overwrite the input"):
+        cli.run([str(photos), "--model", str(tiny_model), "--output", str(photos / "two.png")])
+    assert (photos / "two.png").read_bytes() == before
+
+
+def test_an_image_on_standard_input(tiny_model, photos):
+    done = command("-", "--model", tiny_model, "--jsonl", input=(photos / "two.png").read_bytes())
+    line = json.loads(done.stdout)
+    assert (done.returncode, line["image"], len(line["faces"])) == (0, "-", 2)
+
+
+def test_a_list_on_standard_input(tiny_model, photos):
+    names = [str(photos / name) for name in ("two.png", "gone.jpg", "more")]
+    done = command("--files-from", "-", "--null", "--model", tiny_model, "--jsonl", input="\0".join(names).encode())
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [Path(line["image"]).name for line in lines] == ["two.png", "gone.jpg", "none.PNG"]
+    assert done.returncode == 1
+
+
+def test_results_come_before_the_end_of_a_list(tiny_model, photos):
+    with running("--files-from", "-", "--model", tiny_model, "--jsonl") as process:
+        for _ in range(3):
+            process.stdin.write(os.fsencode(photos / "two.png") + b"\n")
+            process.stdin.flush()
+            assert len(json.loads(process.stdout.readline())["faces"]) == 2
+        process.stdin.close()
+        assert (process.wait(30), process.stderr.read()) == (0, b"")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tiny_model, photos):
+    with running(*[photos / "two.png"] * 300, "--model", tiny_model, "--jsonl") as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert (process.wait(30), process.stderr.read()) == (0, b"")
+
+
+def test_an_interruption_is_one_line(tiny_model, photos):
+    with running("--files-from", "-", "--model", tiny_model, "--jsonl") as process:
+        process.stdin.write(os.fsencode(photos / "two.png") + b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert (process.wait(30), process.stderr.read()) == (130, b"interrupted\n")
+
+
+def test_an_interruption_leaves_no_file(tiny_model, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(detections_file.ImageDetections, "to_json", lambda _: signal.raise_signal(signal.SIGINT))
+    output = tmp_path / "new" / "faces.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        cli.run([str(photos / "two.png"), "--model", str(tiny_model), "--jsonl", "--output", str(output)])
+    assert os.listdir(tmp_path / "new") == []
+
+
+def test_a_urls_is_fetched_when_that_is_allowed(tiny_model, photos, server, capsys):
+    server.files["/a/two.png"] = (photos / "two.png").read_bytes()
+    arguments = [server.url + "/a/two.png", "--model", str(tiny_model)]
+    assert cli.run(arguments) == 1
+    assert "only fetched with --allow-urls" in capsys.readouterr().err and server.asked == []
+    assert cli.run([*arguments, "--allow-urls"]) == 0
+    assert capsys.readouterr().out.startswith(f"{server.url}/a/two.png: 2 faces")
+
+
+def test_limits(tiny_model, photos, capsys):
+    for option, message in (("--max-pixels=100", "16 x 16 pixels"), ("--max-bytes=20", "limit of 20 bytes")):
+        assert cli.run([str(photos / "two.png"), "--model", str(tiny_model), option]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_a_large_jpeg_gives_the_same_boxes_in_its_own_pixels(tiny_model, tmp_path, capsys):
+    image = np.zeros((1200, 1600, 3), np.uint8)
+    image[300:400, 400:500, 2] = 255  # a pixel of the network's input
+    paths = [tmp_path / "large.jpg", tmp_path / "large.png"]  # which is decoded whole
+    for path in paths:
+        cv2.imwrite(str(path), image)
+    assert cli.run([*map(str, paths), "--model", str(tiny_model), "--jsonl", "--largest"]) == 0
+    reduced, whole = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert (reduced["width"], reduced["height"]) == (1600, 1200)
+    np.testing.assert_allclose(reduced["faces"][0]["box"], whole["faces"][0]["box"], atol=1)
+
+
+def test_the_cascade_in_one_word(photos):
+    done = command(photos / "two.png", "--model", "haar")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{photos / 'two.png'}: no faces\n", "")
+
+
+def test_progress_is_shown_on_a_terminal_only(tiny_model, photos, tmp_path):
+    screen, terminal = pty.openpty()
+    arguments = [sys.executable, "-m", "detect_faces", *[str(photos / "two.png")] * 3, str(photos / "empty.jpg")]
+    arguments += ["--model", str(tiny_model), "--jsonl"]
+    code = "from detect_faces import cli, progress; progress.SECONDS = 0; cli.main()"
+    arguments[1:3] = ["-c", code]
+    with open(tmp_path / "out", "wb") as out:
+        done = subprocess.run(arguments, stdout=out, stderr=terminal, cwd=ROOT, check=False)
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # at the end of what a terminal has shown
+        while chunk := os.read(screen, 4096):
+            shown += chunk
+    os.close(screen)
+    assert done.returncode == 1
+    assert b"\r3 of 4 done, 6 faces, " in shown
+    assert shown.split(b"\r\x1b[K")[-1].startswith(b"error: ")  # the line is taken away before
+    assert len((tmp_path / "out").read_bytes().splitlines()) == 4
+    assert b"\x1b" not in (tmp_path / "out").read_bytes()
