@@ -45,6 +45,8 @@ PROTOCOLS = ("coco", "wider", "open_images")
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     options = _parse(arguments)
+    if options.max_detections < 1:
+        raise UserError(f"--max-detections {options.max_detections}: give 1 or more")
     report = Report(show=lambda line: tqdm.write(line, file=sys.stderr))
     images = [without_pixels(image) for image in data_set.load(options, report)]
     if not images:

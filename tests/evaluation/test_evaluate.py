@@ -172,6 +172,11 @@ def test_images_that_failed(wider_set, tmp_path, capsys):
         command.main([*wider_set, "--leave-out-failed"])
 
 
+def test_no_detections_to_count(wider_set):
+    with pytest.raises(UserError, match="--max-detections 0"):
+        command.main([*wider_set, "--max-detections", "0"])
+
+
 def test_lists_that_are_not_there(wider_set, tmp_path):
     with pytest.raises(UserError, match=r"wider_easy_val\.mat"):
         command.main([*wider_set, "--wider-lists", str(tmp_path)])
