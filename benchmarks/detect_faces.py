@@ -77,9 +77,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--sides", type=int, nargs="+", default=[640, 1280, 1920, 4000], metavar="N", help="in pixels")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="of the network")
     parser.add_argument("--rounds", type=int, default=10, metavar="N")
-    parser.add_argument(
-        "--against", nargs="*", default=["cascade"], metavar="NAME", help="names of evaluation.detectors"
-    )
+    parser.add_argument("--against", nargs="*", default=["cascade"], metavar="NAME", help="as evaluation names them")
     return parser.parse_args(arguments)
 
 
@@ -191,9 +189,10 @@ def _ms_in_a_folder(path: Path, work: Path, threads: int, options: argparse.Name
 def _detectors(files: dict[tuple[int, str], Path], options: argparse.Namespace) -> None:
     threads = options.threads[-1]
     loaded = {"detect-faces": Detector(options.model, threads=threads)}
-    for name in options.against:
+    for spec in options.against:
+        name, model = detectors.parse(spec)
         try:
-            loaded[name] = detectors.load(name, threads)
+            loaded[name] = detectors.load(name, model, threads)
         except UserError as error:
             print(f"note: {name} is left out: {error}", file=sys.stderr)
     print(f"\n| longer side, px | {' | '.join(f'{name}, ms' for name in loaded)} |")
