@@ -31,6 +31,8 @@ VARIANTS = {
     "no_onednn": ("without oneDNN", {"TF_ENABLE_ONEDNN_OPTS": "0"}),
     "bfloat16": ("use_bfloat16: true", {}),
     "xla": ("compiled by XLA", {"TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"}),
+    "given_back": ("with malloc as it is: what is freed goes back to the kernel", {}),
+    "huge_pages": ("memory in huge pages", {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}),
     "one_thread": ("one thread an operation", {"TF_NUM_INTRAOP_THREADS": "1"}),
     "head_only": ("head_only_steps: the backbone frozen", {}),
 }
@@ -82,11 +84,13 @@ def _of_ours(options: argparse.Namespace) -> list[float]:
     import tensorflow as tf
 
     from tools import tfrecord_file
-    from training import devices, phases
+    from training import devices, malloc, phases
     from training.examples import Examples
     from training.od_api import inputs, model, optimizer
     from training.steps import Averages, Trained, TrainStep
 
+    if options.one != "given_back":
+        malloc.keep_freed_memory()
     if options.one == "deterministic":
         tf.keras.utils.set_random_seed(0)
         tf.config.experimental.enable_op_determinism()

@@ -28,7 +28,7 @@ import tensorflow as tf
 from detect_faces.errors import EXIT_INTERRUPTED, EXIT_OK, UserError, run_command
 from tools import tfrecord_file
 from tools.files import only_writer, write_whole
-from training import devices, guards, metrics_log, phases, records_check, run_folder, run_record, start
+from training import devices, guards, malloc, metrics_log, phases, records_check, run_folder, run_record, start
 from training.batches import Batches
 from training.candidate import Candidate
 from training.examples import Examples, example_at
@@ -49,6 +49,7 @@ NO_LOSSES = ("gradient_norm", "matched")
 
 
 def main(argv: list[str] | None = None) -> int:
+    malloc.keep_freed_memory()
     with ExitStack() as until_the_end:
         return train(parse(argv), sys.argv[1:] if argv is None else argv, until_the_end)
 
