@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from detect_faces.model import Model
 from detect_faces.preprocessing import letterbox_size, network_input, resize_bilinear
 
-MODEL = Model("m", Path("m"), 320, 320, True, 127.0, 2 / 255, -1.0, 0.01, 0.45, 400, 0.5)
+MODEL = Model("m", Path("m"), 320, 320, (), True, 127.0, 2 / 255, -1.0, 0.01, 0.45, 400, 0.5)
 
 
 def legacy_resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
