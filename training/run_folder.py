@@ -17,9 +17,7 @@ BEST, LAST = "best", "last"  # folders of weights for use
 
 # Lines of the config that a run may be continued with other values of: how long it goes on, on how many images, how
 # often it is looked at. (By another figure another step would be the best, whose weights are gone.)
-_MAY_CHANGE = re.compile(
-    r"\s*(num_steps|total_steps|warmup_steps|shuffle_buffer_size|evaluate_every|patience|save_every): "
-)
+_MAY_CHANGE = re.compile(r"\s*(num_steps|total_steps|warmup_steps|evaluate_every|patience|save_every): ")
 
 
 def check_config(folder: Path, config_text: str) -> None:

@@ -6,7 +6,7 @@
         "step": 0,                       steps that were done before
         "seed": 0,
         "checkpoint": "checkpoints/ssdlite_mobilenet_v2_coco/model.ckpt",    null: none
-        "restored": "restored 392 of 404 variables (99.9% of the parameters)",    null: nothing
+        "restored": "what of checkpoints/... goes into the model: ...",    the table; null: nothing
         "versions": {"python": "3.11.9", "tensorflow": "2.20.0", ...},    null: not installed
         "git": {"revision": "8af2773...", "changed": false},    null: not a checkout
         "host": {"cpus": 2, "memory_gib": 24.0, "machine": "x86_64", "system": "Linux"}

@@ -72,8 +72,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def build(config, options: argparse.Namespace, *, seed: int, continued: bool) -> detection_model.DetectionModel:
-    """Builds the model of a pipeline config and gives it its start values; says which.
+def build(
+    config, options: argparse.Namespace, *, seed: int, continued: bool
+) -> tuple[detection_model.DetectionModel, RestorePlan | None]:
+    """Builds the model of a pipeline config and gives it its start values; says which, and returns both.
 
     Args:
         config: a TrainEvalPipelineConfig.
@@ -93,13 +95,14 @@ def build(config, options: argparse.Namespace, *, seed: int, continued: bool) ->
                 raise UserError(f"--{name} says what to take of a checkpoint, and --checkpoint none is without one")
     tf.keras.utils.set_random_seed(seed)
     model = detection_model.build(config, training=True)
+    planned = None
     if checkpoint:
         planned = plan(config, model, options)
         say(planned)
         restore.restore(planned)
     elif not continued:
         say("every variable starts from random values, as --checkpoint none asks")
-    return model
+    return model, planned
 
 
 def plan(config, model: detection_model.DetectionModel, options: argparse.Namespace) -> RestorePlan:

@@ -106,7 +106,7 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
     if (bfloat16 := config.train_config.use_bfloat16) and not devices.computes_in_bfloat16():
         say("warning: train_config.use_bfloat16: this machine emulates bfloat16, which is slower than float32")
     with strategy.scope(), devices.mixed_precision(bfloat16):
-        model = start.build(config, options, seed=chosen.seed, continued=bool(continued))
+        model, restored = start.build(config, options, seed=chosen.seed, continued=bool(continued))
         only, frozen = config.train_config.update_trainable_variables, config.train_config.freeze_variables
         names = tf1_names.naming(config, model) if (only or frozen) and tf1_names.known(config) else {}
         variables = phases.trained(model, only=only, frozen=frozen, tf1_names=names)
@@ -152,7 +152,12 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
         run_folder.write_config(run, pipeline.text(config))
         command = ["python", "-m", "training.train", *typed]
         run_record.add_start(
-            run, command=command, step=steps_made(), seed=chosen.seed, checkpoint=continued or options.checkpoint
+            run,
+            command=command,
+            step=steps_made(),
+            seed=chosen.seed,
+            checkpoint=continued or options.checkpoint,
+            restored=restored,
         )
         if steps_made() == 0:
             write_whole(run / "inputs.png", guards.picture(*batches.peek()))
@@ -185,7 +190,7 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
         figure = "none" if history[at] is None else f"{history[at]:.3f}"
         say(f"step {at:,}: {chosen.metric} {figure} in {figures['seconds']:.0f} s; {now.summary(chosen.metric)}")
         if write:
-            if now.best_step == at:
+            if now.improved:
                 run_folder.save_weights(run / run_folder.BEST, candidate.model, at)
             with evaluation_curves.as_default(step=at):
                 for name, figure in figures.items():
