@@ -122,14 +122,14 @@ def _parts(files: dict[tuple[int, str], Path], work: Path, options: argparse.Nam
     for threads in options.threads:
         detector = Detector(options.model, threads=threads)
         for (side, form), path in files.items():
-            whole, parts = _parts_of_one(detector, path, options.rounds)
-            shares = " | ".join(f"{part / whole:.0%}" for part in (*parts, whole - sum(parts)))
+            whole, shares = _parts_of_one(detector, path, options.rounds)
+            shares = " | ".join(f"{share:.0%}" for share in shares)
             beside = _ms_in_a_folder(path, work, threads, options)
             print(f"| {side} | {form} | {threads} | {whole:.1f} | {shares} | {beside:.1f} |", flush=True)
 
 
 def _parts_of_one(detector: Detector, path: Path, rounds: int) -> tuple[float, list[float]]:
-    """Medians in ms: of everything, and of decoding, resizing and the network."""
+    """The median in ms of everything, and the shares of decoding, resizing, the network, and the rest."""
     source = Source(str(path), image_name(path))
     side = REDUCE_ABOVE * max(detector.model.width, detector.model.height)
     look = Reading(Limits(), lambda: side)
@@ -149,8 +149,9 @@ def _parts_of_one(detector: Detector, path: Path, rounds: int) -> tuple[float, l
             whole = 1000 * (time.perf_counter() - start)
             if number > 1:
                 rows.append([whole, *(1000 * sum(spent) for spent in (decode, resize, run))])
-    whole, *parts = np.median(rows, axis=0).tolist()
-    return whole, parts
+    rows = np.array(rows)
+    parts = rows[:, 1:].sum(axis=0) / rows[:, 0].sum()
+    return float(np.median(rows[:, 0])), [*parts.tolist(), 1 - float(parts.sum())]
 
 
 @contextmanager

@@ -12,8 +12,9 @@ examples:
   detect-faces photo.jpg                            print the faces
   detect-faces photo.jpg --draw faces.jpg           draw them as well
   detect-faces holidays/ --blur shareable/          a folder, with all folders in it; every face blurred
-  detect-faces holidays/ --crop faces/ --min-size 80   each face as a picture of its own
-  detect-faces 'scans/**/*.png' --jsonl > faces.jsonl  a line of JSON for each image
+  detect-faces holidays/ --crop faces/ --square     each face as a picture of its own
+  detect-faces clip.mp4 --blur shareable.mp4        a video, with its faces followed from frame to frame
+  detect-faces '**/*.png' --jsonl > faces.jsonl     a line of JSON for each image
   find . -name '*.jpg' -print0 | detect-faces --files-from - --null --csv > faces.csv
   curl -s example.org/a.jpg | detect-faces -        an image from standard input
 
@@ -46,6 +47,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="detect-faces",
+        usage="detect-faces [OPTIONS] INPUT ...",
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -71,6 +73,12 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--files-from", metavar="FILE", help="more inputs, one a line; - for standard input")
     parser.add_argument("--null", action="store_true", help="... each ended by a zero byte (find -print0)")
+    parser.add_argument(
+        "--whole",
+        action="store_true",
+        help="decode large JPEGs in full, where only boxes are asked for; else at 1/2, 1/4 or 1/8 when they stay four "
+        "times as large as the network's input",
+    )
     parser.add_argument("--allow-urls", action="store_true", help="fetch inputs that begin with http:// or https://")
 
 

@@ -104,7 +104,7 @@ class Session:
 
     def _reduced_side(self) -> int:
         """Pixels that the longer side of an image has to keep when it is decoded; 0 where it is wanted as it is."""
-        if self._outputs.changes or self._options.tile:
+        if self._outputs.changes or self._options.tile or self._options.whole:
             return 0
         self._loaded.wait()
         model = self._detector and self._detector.model

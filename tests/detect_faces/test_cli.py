@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from detect_faces import UserError, __version__, cli, detections_file
+from detect_faces import UserError, __version__, cli, detections_file, reading
 
 ROOT = Path(__file__).parents[2]
 
@@ -306,6 +306,16 @@ def test_a_large_jpeg_gives_the_same_boxes_in_its_own_pixels(tiny_model, tmp_pat
     reduced, whole = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert (reduced["width"], reduced["height"]) == (1600, 1200)
     np.testing.assert_allclose(reduced["faces"][0]["box"], whole["faces"][0]["box"], atol=1)
+
+
+@pytest.mark.parametrize(("options", "reduced"), [([], 8), (["--whole"], 1), (["--draw", "out.jpg"], 1)])
+def test_a_large_jpeg_is_decoded_smaller_for_boxes_only(tiny_model, tmp_path, monkeypatch, options, reduced):
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("large.jpg", np.zeros((1200, 1600, 3), np.uint8))
+    decode, asked = reading.decode, []
+    monkeypatch.setattr(reading, "decode", lambda *args: asked.append(args[3]) or decode(*args))
+    assert cli.run(["large.jpg", "--model", str(tiny_model), *options]) == 0
+    assert asked == [reduced]
 
 
 def test_the_cascade_in_one_word(photos):
