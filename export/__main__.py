@@ -12,8 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from detect_faces.cli import score
 from detect_faces.errors import EXIT_OK, UserError, run_command
+from detect_faces.options import score
 from detect_faces.quiet import keep_stderr_for_python
 from tools import label_map
 

@@ -27,10 +27,11 @@ import numpy as np
 from tqdm import tqdm
 
 from detect_faces import Faces, detections_file, graph_file
-from detect_faces.cli import find_images, thread_count
 from detect_faces.detections_file import ImageDetections
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, UserError, run_command
 from detect_faces.images import decode_image
+from detect_faces.inputs import find_sources
+from detect_faces.options import thread_count
 from detect_faces.quiet import keep_stderr_for_python
 from export import feature_folder
 from export.feature_folder import Entry, Features
@@ -244,8 +245,8 @@ def photographs(folder: Path) -> list[Path]:
     """The images in a folder and those in it, in order. Raises UserError where there is none."""
     if not folder.is_dir():
         raise UserError(f"{folder}: not a folder; give the folder of the photographs")
-    images = find_images([folder])
-    if images == [folder]:
+    images = [source.path for source in find_sources([str(folder)]) if source.problem is None]
+    if not images:
         raise UserError(f"{folder}: there are no photographs in it")
     return images
 

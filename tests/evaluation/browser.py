@@ -28,7 +28,7 @@ class Browser:
         events: what it has told so far, as {"method", "params"}.
     """
 
-    def __init__(self, path: str, profile: Path, timeout: float = 60):
+    def __init__(self, path: str, profile: Path, timeout: float = 180):
         self.events, self._timeout, self._next, self._buffer = [], timeout, 0, b""
         to_browser, self._commands = os.pipe()
         self._answers, from_browser = os.pipe()
