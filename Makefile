@@ -21,7 +21,7 @@ EXPORT_DIR := exported-models/$(RUN)
 PIPELINE_FILE := $(if $(filter %.config,$(PIPELINE)),$(PIPELINE),pipelines/$(PIPELINE).config)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor lock data verify stats check show checkpoint train config checkpoints eval export inspect unfreeze compare demo test test-slow lint wheel clean
+.PHONY: help setup doctor lock data verify stats check show checkpoint train config checkpoints eval export inspect unfreeze compare demo model-fast model-accurate test test-slow lint wheel clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
@@ -87,8 +87,12 @@ checkpoint: $(INSTALLED)  ## Get the weights to start from: the TF1 zoo's, or th
 
 # From the checkpoints of `make checkpoint` the heads of the one class start from a class of theirs; CLASS_FROM= for none.
 # REINITIALISE=, MAP= and SET= take several, separated by spaces: `python -m training.train --help` says what they match.
-train: CLASS_FROM = $(if $(findstring ssdlite_mobilenet_v2_coco/,$(CHECKPOINT)),person)$(if \
+# The zoo has no feature pyramid on MobileNetV2: with it only the backbone is restored.
+NEW_LAYERS  = WeightSharedConvolutionalBoxPredictor/.* ssd_mobile_net_v2_fpn_keras_feature_extractor/.*
+FROM_ZOO   := $(findstring ssdlite_mobilenet_v2_coco/,$(CHECKPOINT))
+train: CLASS_FROM = $(if $(FROM_ZOO),$(if $(findstring _fpn_,$(PIPELINE)),,person))$(if \
 	$(findstring faster_rcnn_inception_resnet_v2_atrous_oid/,$(CHECKPOINT)),Human face)
+train: REINITIALISE = $(if $(FROM_ZOO),$(if $(findstring _fpn_,$(PIPELINE)),$(NEW_LAYERS)))
 train: $(INSTALLED)  ## Fine-tune: PIPELINE on DATASET into runs/RUN; the same command goes on after a kill
 	@$(PYTHON) -m training.train --pipeline "$(PIPELINE)" --records "$(TRAIN)" --label-map "$(LABEL_MAP)" \
 		$(if $(wildcard $(VALIDATION)),--validation "$(VALIDATION)") $(foreach set,$(SET),--set '$(set)') \
@@ -126,6 +130,17 @@ unfreeze: $(INSTALLED)  ## The frozen graph FILE back into a checkpoint for PIPE
 
 compare: $(INSTALLED)  ## The export and OpenCV's face cascades on the same images: accuracy and time
 	@$(PYTHON) -m evaluation.compare --records "$(VALIDATION)" --model "$(EXPORT_DIR)" --output "$(RUN_DIR)/compare"
+
+# The models of detect_faces/models, again: from the records of WIDER FACE (make data DATASET=wider_face, both SPLITs).
+PYRAMID = ssdlite_mobilenet_v2_fpn_320_face
+model-fast: SIZES = 320 480 640
+model-accurate: SIZES = 640 960 1280
+model-fast: MIN_SCORE = @FAST@
+model-accurate: MIN_SCORE = @ACCURATE@
+model-fast model-accurate: model-%: $(INSTALLED)
+	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid
+	@$(MAKE) --no-print-directory export RUN=pyramid EXPORT_DIR=exported-models/$* SIZES="$(SIZES)" MIN_SCORE=$(MIN_SCORE)
+	@mkdir -p detect_faces/models/$* && cp exported-models/$*/model.tflite exported-models/$*/model.json detect_faces/models/$*/
 
 # 150 steps are 68 passes over the sample set: enough for its people, not for yours.
 demo: STEPS = 150

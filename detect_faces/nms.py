@@ -2,6 +2,8 @@
 
 import numpy as np
 
+BLOCK = 1000  # boxes
+
 
 def non_max_suppression(boxes: np.ndarray, scores: np.ndarray, iou_threshold: float, max_boxes: int) -> np.ndarray:
     """Greedy hard suppression, by descending score, first index first where scores are equal.
@@ -21,13 +23,24 @@ def non_max_suppression(boxes: np.ndarray, scores: np.ndarray, iou_threshold: fl
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     threshold = np.float32(iou_threshold)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    rest = np.argsort(-np.asarray(scores), kind="stable")
-    kept = []
-    while len(rest) and len(kept) < max_boxes:
-        best, rest = rest[0], rest[1:]
-        kept.append(best)
-        low = np.maximum(boxes[best, :2], boxes[rest, :2])
-        high = np.minimum(boxes[best, 2:], boxes[rest, 2:])
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    kept: list[int] = []
+
+    def free(of: int, rest: np.ndarray) -> np.ndarray:
+        """Which of `rest` do not overlap box `of` too much, (len(rest),) bool."""
+        low = np.maximum(boxes[of, :2], boxes[rest, :2])
+        high = np.minimum(boxes[of, 2:], boxes[rest, 2:])
         overlaps = np.maximum(high - low, 0).prod(axis=1)
-        rest = rest[overlaps / (areas[best] + areas[rest] - overlaps) <= threshold]
+        return overlaps / (areas[of] + areas[rest] - overlaps) <= threshold
+
+    # By blocks: of many thousand boxes those with the lowest scores are mostly not looked at before there are enough.
+    for start in range(0, len(order), BLOCK):
+        rest = order[start : start + BLOCK]
+        for box in kept:
+            rest = rest[free(box, rest)]
+        while len(rest):
+            if len(kept) == max_boxes:
+                return np.array(kept, np.intp)
+            kept.append(rest[0])
+            rest = rest[1:][free(rest[0], rest[1:])]
     return np.array(kept, np.intp)
