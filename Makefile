@@ -133,10 +133,10 @@ compare: $(INSTALLED)  ## The export and OpenCV's face cascades on the same imag
 
 # The models of detect_faces/models, again: from the records of WIDER FACE (make data DATASET=wider_face, both SPLITs).
 PYRAMID = ssdlite_mobilenet_v2_fpn_320_face
-model-fast: SIZES = 320 480 640
-model-accurate: SIZES = 640 960 1280
-model-fast: MIN_SCORE = @FAST@
-model-accurate: MIN_SCORE = @ACCURATE@
+model-fast: SIZES = 320 640
+model-accurate: SIZES = 640 960
+model-fast: MIN_SCORE = 0.4
+model-accurate: MIN_SCORE = 0.5
 model-fast model-accurate: model-%: $(INSTALLED)
 	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid
 	@$(MAKE) --no-print-directory export RUN=pyramid EXPORT_DIR=exported-models/$* SIZES="$(SIZES)" MIN_SCORE=$(MIN_SCORE)

@@ -169,7 +169,7 @@ def _load(model: str | Path | None, backend: Backend, threads: int, input_size: 
         model = MODELS / (model or "fast")
         if not model.is_dir():
             raise UserError(
-                f"no model {model.name!r}: none ships with this version; give the folder of an exported one, for "
-                "example exported-models/demo, which `make demo` in the project makes, or 'haar' for OpenCV's cascade"
+                f"no model {model.name!r}: it is missing from this installation, {MODELS}; install detect-faces again, "
+                "or give the folder of an exported model"
             )
     return ExportedModel(model, threads, input_size)

@@ -138,7 +138,6 @@ def test_never_overwrites(tiny_model, photos, inputs, out, message, monkeypatch)
         (["two.png", "--min-score", "1.5"], "invalid score value"),
         (["two.png", "--threads", "0"], "invalid thread_count value"),
         (["two.png", "--json", "--jsonl"], "not allowed with"),
-        (["two.png"], "no model"),
         (["two.png", "--tile", "20"], "invalid tile value"),
         (["two.png", "--max-faces", "0"], "invalid count value"),
         (["two.png", "--blur", "a.png", "--fill", "b.png"], "not allowed with"),

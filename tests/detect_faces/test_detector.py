@@ -141,7 +141,7 @@ def test_a_network_of_one_size_takes_no_other(tiny_model):
 @pytest.mark.parametrize("name", [None, "fast", "accurate"])
 def test_shipped_models(name, monkeypatch, tmp_path):
     monkeypatch.setattr("detect_faces.detector.MODELS", tmp_path)
-    with pytest.raises(UserError, match=f"{name or 'fast'}.*exported-models/demo"):
+    with pytest.raises(UserError, match=f"{name or 'fast'}.*missing from this installation"):
         Detector(name)
 
 
