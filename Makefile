@@ -27,7 +27,7 @@ help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
 		awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 	@echo
-	@echo "  variables: DATASET=$(DATASET) SPLIT=$(SPLIT) RUN=$(RUN) PIPELINE=$(PIPELINE) STEPS= BATCH= SET=\"a.b=1 ...\" DRY_RUN=1 MIN_SCORE=$(MIN_SCORE) SIZES="
+	@echo "  variables: DATASET=$(DATASET) SPLIT=$(SPLIT) RUN=$(RUN) PIPELINE=$(PIPELINE) STEPS= BATCH= SET=\"a.b=1 ...\" DRY_RUN=1 MIN_SCORE=$(MIN_SCORE) SIZES= DETECTORS="
 	@echo "             IMAGES= ANNOTATIONS= CLASSES=\"NAME=face ...\" MAX_SIDE= WORKERS= CHECKPOINT=$(CHECKPOINT)"
 
 setup: $(INSTALLED)  ## Make .venv from requirements.lock (CPython 3.11 to 3.13)
@@ -129,7 +129,8 @@ unfreeze: $(INSTALLED)  ## The frozen graph FILE back into a checkpoint for PIPE
 		$(if $(PHOTOGRAPHS),--photographs "$(PHOTOGRAPHS)")
 
 compare: $(INSTALLED)  ## The export and OpenCV's face cascades on the same images: accuracy and time
-	@$(PYTHON) -m evaluation.compare --records "$(VALIDATION)" --model "$(EXPORT_DIR)" --output "$(RUN_DIR)/compare"
+	@$(PYTHON) -m evaluation.compare --records "$(VALIDATION)" --model "$(EXPORT_DIR)" --output "$(RUN_DIR)/compare" \
+		$(if $(DETECTORS),--detector $(DETECTORS))
 
 # The models of detect_faces/models, again: from the records of WIDER FACE (make data DATASET=wider_face, both SPLITs).
 PYRAMID = ssdlite_mobilenet_v2_fpn_320_face

@@ -146,11 +146,16 @@ def _measured(
 ) -> list[tuple[str, str]]:
     """How the figures came about, as pairs of a name and a text."""
     threads = f"{options.threads} thread{'s' if options.threads > 1 else ''}"
-    turns = f"from decoded image to boxes; the detectors took turns image by image, {threads} each"
-    if before:
-        turns += f"; {before:,} of the {len(images):,} images were measured in an earlier run of the same command"
-    if any(run.detector is None for run in runs):
-        turns += "; times of detections that were read from a file are the file's own"
+    live = sum(run.detector is not None for run in runs)
+    parts = []
+    if live:
+        took = "the detectors took turns image by image, " if live > 1 else ""
+        parts.append(f"{took}{threads}{' each' if live > 1 else ''}")
+    if before and live:
+        parts.append(f"{before:,} of the {len(images):,} images were measured in an earlier run of the same command")
+    if live < len(runs):
+        parts.append("those of detections that were read from a file are the file's own, and compare with no others")
+    turns = "; ".join(["from decoded image to boxes", *parts])
     rows = [
         ("images", str(options.records or options.annotations)),
         ("milliseconds", turns),
@@ -166,7 +171,7 @@ def _measured(
             "the official lists" if options.wider_lists else "faces above 50, 30 and 10 pixels, not the official lists"
         )
         rows.append(("easy, medium, hard", f"WIDER FACE's protocol at a single scale, {how}"))
-    if options.rounds:
+    if options.rounds and live:
         name, size = images[0].name, f"{images[0].width} x {images[0].height}"
         rows.append(
             ("start and memory", f"medians of {options.rounds} fresh processes of each, in turns; on {name} ({size})")
