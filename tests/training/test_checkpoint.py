@@ -440,9 +440,10 @@ def predicted(model, prefix, training=False):
     from training.od_api import model as detection_model
     from training.od_api import tf1_names
 
-    planned = restore.plan(model.variables, prefix, tf1_names.tf1_name)
+    variables = {tf1_names.tf1_name(variable.name): variable for variable in model.variables}
+    planned = restore.plan(variables, prefix, restore.by_name(prefix))
     assert len(planned.restored) == 404 and not planned.reinitialised
-    restore.restore(planned, prefix)
+    restore.restore(planned)
     image = cv2.imread(str(ROOT / "data/sample/images/astronaut.png"))[..., ::-1]
     inputs, shapes = model.preprocess(tf.cast(image[None], tf.float32))
     detection_model.set_training(training)

@@ -146,8 +146,8 @@ def test_another_config_is_refused_in_the_same_folder(command, finished):
     done = python(*command, "--batch-size", "4")
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(
-        r"error: .*pipeline.config: the run was started with another config \(- batch_size: 8 / \+ batch_size: 4\).*\n",
-        done.stderr,
+        r"error: .*pipeline.config: the run was started with another config \(- batch_size: 8 / \+ batch_size: 4\).*",
+        done.stderr.splitlines()[-1],
     )
     assert (run / "pipeline.config").read_text() == before
 
