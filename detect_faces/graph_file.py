@@ -1,15 +1,17 @@
 """Frozen graphs: read whole, and gated before TensorFlow sees them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-import tensorflow as tf
-from google.protobuf.message import DecodeError
-from tensorflow.core.framework import attr_value_pb2
-from tensorflow.python.framework import op_def_registry
+from typing import TYPE_CHECKING
 
 from detect_faces.errors import UserError
 from detect_faces.model_gate import TENSORFLOW_OPS, TRUST, refuse, refuse_other_ops, shown
+
+if TYPE_CHECKING:  # TensorFlow is imported where it is used: this package does without it until a graph is read
+    import tensorflow as tf
+    from tensorflow.core.framework import attr_value_pb2
 
 
 def read(path: str | Path, *, trust: bool = False, way_out: str = TRUST) -> tf.compat.v1.GraphDef:
@@ -23,6 +25,9 @@ def read(path: str | Path, *, trust: bool = False, way_out: str = TRUST) -> tf.c
     Raises:
         UserError: no such file, not a graph, not a whole one, or refused by the gate.
     """
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
     path = Path(path)
     try:
         graph_def = tf.compat.v1.GraphDef.FromString(path.read_bytes())
@@ -64,6 +69,8 @@ def check_functions(graph_def: tf.compat.v1.GraphDef, path: object, way_out: str
     Those are two functions of one name, a function with the name of an operation, and an attribute that names a
     function which is not in the library: TensorFlow might find it elsewhere, among the operations for one.
     """
+    from tensorflow.python.framework import op_def_registry
+
     functions = set()
     for function in graph_def.library.function:
         name = function.signature.name

@@ -4,17 +4,18 @@ A SavedModel reads and writes files by design: its saver restores the variables 
 operations of the saver through where they serve the saver and nothing else can reach them, and nowhere else.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from pathlib import Path
-
-import tensorflow as tf
-from google.protobuf.message import DecodeError
-from tensorflow.core.framework import variable_pb2
-from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from typing import TYPE_CHECKING
 
 from detect_faces import graph_file
 from detect_faces.errors import UserError
 from detect_faces.model_gate import TENSORFLOW_OPS, TRUST, refuse, refuse_other_ops, shown
+
+if TYPE_CHECKING:  # as in graph_file
+    from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 WRITERS = frozenset({"SaveV2", "MergeV2Checkpoints"})
 SAVER_OPS = WRITERS | {"RestoreV2", "ShardedFilename", "StringJoin", "RegexFullMatch", "StaticRegexFullMatch"}
@@ -31,6 +32,8 @@ def load(path: str | Path, *, trust: bool = False, way_out: str = TRUST):
     Raises:
         UserError: no SavedModel, not a whole one, or refused by the gate.
     """
+    import tensorflow as tf
+
     read(path, trust=trust, way_out=way_out)
     try:
         return tf.saved_model.load(str(folder_of(path)))
@@ -45,6 +48,9 @@ def read(path: str | Path, *, trust: bool = False, way_out: str = TRUST) -> save
     Raises:
         UserError: no SavedModel, not a whole one, or refused by the gate.
     """
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
     folder = folder_of(path)
     others = [name for name in ("saved_model.pbtxt", "saved_model.cpb") if (folder / name).exists()]
     if others:  # which of them is loaded differs between TensorFlow's loaders
@@ -170,6 +176,9 @@ def _with_sources(sources: dict[str, set[str]], roots: Iterable[str]) -> set[str
 
 def _named(meta_graph: meta_graph_pb2.MetaGraphDef) -> set[str]:
     """The nodes and tensors that signatures, initialisers, assets and collections name."""
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.framework import variable_pb2
+
     named = set()
     for signature in meta_graph.signature_def.values():
         for tensor in [*signature.inputs.values(), *signature.outputs.values()]:
@@ -191,6 +200,8 @@ def _named(meta_graph: meta_graph_pb2.MetaGraphDef) -> set[str]:
 
 def _functions_beyond_the_top(meta_graph: meta_graph_pb2.MetaGraphDef) -> set[str]:
     """The functions that other functions and the model's objects name."""
+    import tensorflow as tf
+
     graph, objects = meta_graph.graph_def, meta_graph.object_graph_def
     without_top = tf.compat.v1.GraphDef(library=graph.library)
     named = graph_file.functions_named(without_top) | set(objects.concrete_functions)

@@ -61,7 +61,9 @@ def edited(tmp_path):
     def edit(model: Path, change) -> Path:
         folder = tmp_path / "edited"
         shutil.copytree(model, folder)
-        saved_model = saved_model_file.saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+        from tensorflow.core.protobuf import saved_model_pb2
+
+        saved_model = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
         change(saved_model)
         (folder / "saved_model.pb").write_bytes(saved_model.SerializeToString())
         return folder
