@@ -145,7 +145,7 @@ model-fast model-accurate: model-%: $(INSTALLED)
 
 # 150 steps are 68 passes over the sample set: enough for its people, not for yours.
 demo: STEPS = 150
-demo: $(INSTALLED)  ## All of it on the sample set, eleven minutes on 2 cores
+demo: $(INSTALLED)  ## All of it on the sample set, 17 minutes on 2 cores
 	@$(MAKE) --no-print-directory data DATASET=sample
 	@$(MAKE) --no-print-directory checkpoint
 	@$(MAKE) --no-print-directory train DATASET=sample RUN=demo STEPS=$(STEPS)

@@ -28,8 +28,11 @@ def test_wheel_in_an_empty_environment(tiny_model, tmp_path):
     run("cp", "-r", ROOT / "detect_faces", ROOT / "pyproject.toml", ROOT / "LICENSE", tmp_path)
     run(python, "-m", "pip", "wheel", "--no-deps", "-w", "dist", ".")
     (wheel,) = (tmp_path / "dist").glob("*.whl")
-    packed = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    names = set(zipfile.ZipFile(wheel).namelist())
+    packed = {name.split("/")[0] for name in names}
     assert {name for name in packed if not name.endswith(".dist-info")} == {"detect_faces"}
+    files = ("model.tflite", "model.json", "README.md")
+    assert {f"detect_faces/models/{model}/{file}" for model in ("fast", "accurate") for file in files} <= names
 
     run(python, "-m", "pip", "install", wheel)
     installed = run(python, "-m", "pip", "list", "--format", "freeze")
