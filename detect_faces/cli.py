@@ -4,6 +4,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -12,6 +13,7 @@ from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, UserError, run_comman
 from detect_faces.inputs import PATTERN, URL, Source, find_sources, listed_sources, open_list
 from detect_faces.options import parse
 from detect_faces.quiet import keep_stderr_for_python
+from detect_faces.whole_file import whole_file
 
 # OpenCV and LiteRT are imported where they are first used, so that --help and a wrong option are answered at once.
 
@@ -104,21 +106,6 @@ def _changes(options: Namespace) -> list:
 
 def _output(path: str | None):
     """Where results are printed to: stdout, or a file that appears when it is whole."""
-    from contextlib import contextmanager, nullcontext
-
     if path is None:
         return nullcontext(sys.stdout)
-
-    @contextmanager
-    def whole_file():
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f".{target.name}.part")
-        try:
-            with open(unfinished, "w", encoding="utf-8", errors="surrogateescape") as file:
-                yield file
-            unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
-
-    return whole_file()
+    return whole_file(Path(path), encoding="utf-8", errors="surrogateescape")

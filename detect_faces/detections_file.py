@@ -14,6 +14,7 @@ from pathlib import Path
 
 from detect_faces.errors import UserError
 from detect_faces.faces import Faces
+from detect_faces.whole_file import whole_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,16 +63,9 @@ def read(path: str | Path) -> Iterator[ImageDetections]:
 
 def write(path: str | Path, images: Iterable[ImageDetections]) -> int:
     """Writes the file whole or not at all, and returns the number of images."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
     count = 0
-    try:
-        with open(unfinished, "w", encoding="utf-8") as file:
-            for image in images:
-                file.write(json.dumps(image.to_json()) + "\n")
-                count += 1
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_file(Path(path), encoding="utf-8") as file:
+        for image in images:
+            file.write(json.dumps(image.to_json()) + "\n")
+            count += 1
     return count

@@ -26,7 +26,6 @@ class FaceFinder(Protocol):
         min_score: the score from which on a detection is worth showing.
         score_threshold: no score up to that is ever given.
         iou_threshold: of two boxes that overlap more, the one with the lower score is dropped.
-        max_detections: at most so many in one image.
         input_side: the longer side of the network's input in pixels; None where it looks at every size.
     """
 
@@ -34,7 +33,6 @@ class FaceFinder(Protocol):
     min_score: float
     score_threshold: float
     iou_threshold: float
-    max_detections: int
     input_side: int | None
 
     def find(self, image_bgr: np.ndarray, min_score: float, *, suppress: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -35,7 +35,6 @@ class ExportedModel:
         self.min_score = self.description.min_score
         self.score_threshold = self.description.score_threshold
         self.iou_threshold = self.description.iou_threshold
-        self.max_detections = self.description.max_detections
         self.input_side = max(self._network.width, self._network.height)
 
     def find(self, image_bgr: np.ndarray, min_score: float, *, suppress: bool = True) -> tuple[np.ndarray, np.ndarray]:

@@ -31,7 +31,6 @@ class Haar:
     min_score = 0.0
     score_threshold = 0.0
     iou_threshold = 0.3  # of tiles only: the cascade groups what it finds in one picture itself
-    max_detections = 10_000
     input_side = None
 
     def __init__(self, path: str | Path):

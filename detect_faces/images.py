@@ -11,6 +11,7 @@ from detect_faces.errors import UserError
 from detect_faces.exif import cleaned, jpeg_orientation
 from detect_faces.guards import Limits, checked_header, decoding_bytes, refuse_without_memory, too_large
 from detect_faces.image_header import MAGIC_BYTES, SUFFIXES, Header, image_kind
+from detect_faces.whole_file import write_whole
 
 REDUCED = {
     1: cv2.IMREAD_COLOR,
@@ -19,7 +20,6 @@ REDUCED = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
 EXIF, XMP, ICC = 0, 1, 2  # cv2.ImageMetadataType
-METADATA = ("keep", "no-gps", "strip")
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,13 +174,6 @@ def write_image(path: str | Path, image: np.ndarray, metadata: dict[int, bytes] 
     if not done:  # a side of a WebP has at most 16383 pixels, one of a JPEG 65500
         raise UserError(f"{path}: {image.shape[1]} x {image.shape[0]} pixels are too large for this format; take .png")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.part")
-        try:
-            encoded.tofile(unfinished)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_whole(path, encoded)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else "the disk is full"  # what numpy knows of it
-        raise UserError(f"{path}: cannot be written: {reason}") from error
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error

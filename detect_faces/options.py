@@ -84,7 +84,10 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
 
 def _add_detector(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--model", metavar="FOLDER", help="an exported model: its folder or model.json; or haar, OpenCV's cascade"
+        "--model",
+        metavar="MODEL",
+        help="fast or accurate, which come along; haar, OpenCV's cascade; or an exported model: its folder or "
+        "model.json [fast]",
     )
     group.add_argument("--backend", choices=("litert", "tensorflow"), default="litert", help="what runs it [litert]")
     group.add_argument(

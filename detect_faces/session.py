@@ -126,12 +126,9 @@ class Session:
             )
         except ValueError as error:
             raise UserError(str(error)) from error
-        lowest = detector.model.score_threshold if detector.model else 0
-        if options.min_score is not None and options.min_score < lowest:
-            print(
-                f"note: this model gives no score below {lowest}; --min-score {options.min_score} is lower",
-                file=sys.stderr,
-            )
+        if options.min_score is not None and options.min_score < detector.score_threshold:
+            note = f"note: this model gives no score below {detector.score_threshold}"
+            print(f"{note}; --min-score {options.min_score} is lower", file=sys.stderr)
         return detector
 
 

@@ -31,7 +31,6 @@ class TensorFlowModel:
 
     score_threshold = 0.0  # that of the graph is not known
     iou_threshold = 0.45  # of tiles only: the graph suppresses what it finds in one picture itself
-    max_detections = 10_000
     input_side = None
 
     def __init__(self, path: str | Path | None, threads: int, input_size: int | None = None):

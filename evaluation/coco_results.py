@@ -16,8 +16,8 @@ from pathlib import Path
 
 from detect_faces import Faces, UserError
 from detect_faces.detections_file import ImageDetections
+from detect_faces.whole_file import whole_file
 from tools.annotations import AnnotatedImage
-from tools.files import whole_file
 
 Ids = Mapping[int | str, str]  # of images: {id: name}
 

@@ -30,12 +30,13 @@ from tqdm import tqdm
 from detect_faces import UserError
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, run_command
 from detect_faces.quiet import keep_stderr_for_python
+from detect_faces.whole_file import write_whole
 from evaluation import comparison, detectors, pictures, report_page, report_table, speed, wider_face_lists
 from evaluation.coco import MAX_DETECTIONS
 from evaluation.measure import Run, load, measure
 from tools import data_set
 from tools.annotations import AnnotatedImage
-from tools.files import only_writer, write_whole
+from tools.files import only_writer
 from tools.report import Report
 
 RIVALS = ("cascade=default", "cascade=alt2")

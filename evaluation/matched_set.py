@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from detect_faces import Faces
-from evaluation.matching import NO_BOX, match_boxes, not_counted
+from evaluation.matching import NO_BOX, match, not_counted
 from tools.annotations import AnnotatedImage
 
 
@@ -67,7 +67,7 @@ def match_set(images: Sequence[AnnotatedImage], detections: Sequence[Faces], iou
         raise ValueError(f"{len(images)} images but the detections of {len(detections)}")
     outcome, face, first = [np.zeros(0, int)], [np.zeros(0, int)], 0
     for image, faces in zip(images, detections, strict=True):
-        result, box = match_boxes(image, faces, iou)
+        result, box = match(image, faces, iou)
         outcome.append(result)
         face.append(np.where(box == NO_BOX, NO_BOX, box + first))
         first += len(image)

@@ -16,7 +16,7 @@ def not_counted(image: AnnotatedImage) -> np.ndarray:
     return image.ignore | (group_of == 1)
 
 
-def match(image: AnnotatedImage, faces: Faces, iou: float = 0.5) -> np.ndarray:
+def match(image: AnnotatedImage, faces: Faces, iou: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     """Compares the detections of an image with its true boxes.
 
     By descending score each detection takes the free true box that it overlaps most, if their IoU is at least `iou`.
@@ -24,16 +24,8 @@ def match(image: AnnotatedImage, faces: Faces, iou: float = 0.5) -> np.ndarray:
     count; any number of them may. This is what COCOeval does, with `iscrowd` for boxes that are not counted.
 
     Returns:
-        (K,) of TRUE, FALSE or IGNORED, in the order of `faces`.
-    """
-    return match_boxes(image, faces, iou)[0]
-
-
-def match_boxes(image: AnnotatedImage, faces: Faces, iou: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-    """As `match`, and which box each detection took.
-
-    Returns:
-        (K,) of TRUE, FALSE or IGNORED, and (K,) the row of the true box in `image`, NO_BOX where it took none.
+        (K,) of TRUE, FALSE or IGNORED, in the order of `faces`; and (K,) the row of the true box in `image`, NO_BOX
+        where it took none.
     """
     crowd = not_counted(image)
     order = np.argsort(crowd, kind="stable")

@@ -17,11 +17,11 @@ import numpy as np
 from detect_faces import Faces, UserError, detections_file
 from detect_faces.detections_file import ImageDetections
 from detect_faces.images import decode_image
+from detect_faces.whole_file import write_whole
 from evaluation import detectors
 from evaluation.detect import detect_one
 from evaluation.detectors import Detector
 from tools.annotations import AnnotatedImage
-from tools.files import write_whole
 from tools.report import Report
 
 PLAN = "measured.json"  # what the detections files in the folder were measured with

@@ -1,15 +1,12 @@
 """Precision, recall and F1 at any score, and the score with the best F1."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from detect_faces import Faces
 from evaluation.average_precision import ap_at_101_points
-from evaluation.matched_set import MatchedSet, match_set
+from evaluation.matched_set import MatchedSet
 from evaluation.matching import IGNORED, TRUE
-from tools.annotations import AnnotatedImage
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +64,6 @@ class PrecisionRecall:
             "false_positives": false,
             "missed": self.faces - true,
         }
-
-
-def precision_recall(
-    images: Sequence[AnnotatedImage], detections: Sequence[Faces], iou: float = 0.5
-) -> PrecisionRecall:
-    """The curve of the detections in these images, matched as evaluation.matching does."""
-    return curve_of(match_set(images, detections, iou))
 
 
 def curve_of(matched: MatchedSet) -> PrecisionRecall:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from detect_faces.errors import UserError
-from tools.files import whole_file, write_whole
+from detect_faces.whole_file import whole_file, write_whole
 
 INDEX = "features.json"
 FORMAT = 1

@@ -18,9 +18,9 @@ import numpy as np
 from PIL import Image
 
 from detect_faces.errors import UserError
+from detect_faces.whole_file import write_whole
 from tools import jpeg
 from tools.annotations import AnnotatedImage, FilePart, Source
-from tools.files import write_whole
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 JPEG_QUALITY = 95  # of images that have to be encoded anew

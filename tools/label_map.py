@@ -12,7 +12,7 @@ from pathlib import Path
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from detect_faces.errors import UserError
-from tools.files import write_whole
+from detect_faces.whole_file import write_whole
 
 # A pool of its own: the OD API registers the same message names in the default one.
 _FILE = text_format.Parse(

@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from detect_faces.errors import EXIT_OK, UserError, run_command
-from tools.files import write_whole
+from detect_faces.whole_file import write_whole
 from tools.images import ImageError, path_inside
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"

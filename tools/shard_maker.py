@@ -18,9 +18,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from detect_faces.errors import UserError
+from detect_faces.whole_file import write_whole
 from tools import boxes, processes, tf_example, tfrecord_file
 from tools.annotations import AnnotatedImage
-from tools.files import write_whole
 from tools.images import JPEG_QUALITY, ImageError, encode_for_record
 from tools.record_plan import ShardPlan
 from tools.report import Report

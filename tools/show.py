@@ -24,9 +24,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, UserError, run_command
+from detect_faces.whole_file import write_whole
 from tools import contact_sheet, data_set, findings, html_page
 from tools.annotations import AnnotatedImage, FilePart
-from tools.files import write_whole
 from tools.findings import KINDS, SEVERITIES, Finding
 from tools.html_page import Card
 from tools.images import ImageError

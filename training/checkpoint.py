@@ -34,9 +34,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, UserError, run_command
+from detect_faces.whole_file import write_whole
 from tools import sample_set
 from tools.download import download
-from tools.files import only_writer, write_whole
+from tools.files import only_writer
 from tools.report import Report
 from training.archive import extract
 

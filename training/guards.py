@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from detect_faces.errors import UserError
-from tools.files import whole_file, write_whole
+from detect_faces.whole_file import whole_file, write_whole
 from training.od_api import inputs
 
 _SHOWN = 16  # pictures of a batch

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from detect_faces.errors import UserError
-from tools.files import write_whole
+from detect_faces.whole_file import write_whole
 
 FILE = "metrics.jsonl"
 

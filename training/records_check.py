@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from detect_faces.errors import EXIT_OK, UserError
+from detect_faces.whole_file import write_whole
 from tools import label_map
-from tools.files import write_whole
 
 VERIFIED = ".verified.json"
 

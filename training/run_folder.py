@@ -8,7 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from detect_faces.errors import UserError
-from tools.files import write_whole
+from detect_faces.whole_file import write_whole
 from training import metrics_log, restore
 from training.od_api import pipeline, trainer_settings
 

@@ -25,7 +25,7 @@ from importlib import metadata
 from pathlib import Path
 
 from detect_faces.errors import UserError
-from tools.files import write_whole
+from detect_faces.whole_file import write_whole
 
 FILE = "run.json"
 ROOT = Path(__file__).parents[1]

@@ -26,8 +26,9 @@ from pathlib import Path
 import tensorflow as tf
 
 from detect_faces.errors import EXIT_INTERRUPTED, EXIT_OK, UserError, run_command
+from detect_faces.whole_file import write_whole
 from tools import tfrecord_file
-from tools.files import only_writer, write_whole
+from tools.files import only_writer
 from training import devices, guards, malloc, metrics_log, phases, records_check, run_folder, run_record, start
 from training.batches import Batches
 from training.candidate import Candidate

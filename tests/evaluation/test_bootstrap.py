@@ -9,7 +9,7 @@ from evaluation.image_curves import ImageCurves
 from evaluation.matched_set import match_set
 from evaluation.open_images_ap import open_images_curves
 from evaluation.paired_test import paired_test
-from evaluation.precision_recall import curve_of, precision_recall
+from evaluation.precision_recall import curve_of
 from evaluation.wider_face_lists import by_height
 from evaluation.wider_face_protocol import wider_face_ap, wider_face_curves
 from tests.evaluation.scenes import annotated, found, random_set
@@ -28,7 +28,7 @@ def curves_of(images, detections, **more) -> ImageCurves:
 def test_the_curve_by_image_is_the_curve(seed):
     images, detections = random_set(seed, decimals=2, ignore=0.2)
     assert curves_of(images, detections).average_precision() == pytest.approx(
-        precision_recall(images, detections).average_precision
+        curve_of(match_set(images, detections)).average_precision
     )
 
 

@@ -10,7 +10,8 @@ from pycocotools.cocoeval import COCOeval
 
 from detect_faces import Faces
 from evaluation.coco import coco_metrics
-from evaluation.precision_recall import precision_recall
+from evaluation.matched_set import match_set
+from evaluation.precision_recall import curve_of
 from tools.annotations import AnnotatedImage
 
 
@@ -82,7 +83,7 @@ def test_ap50_is_the_area_under_our_curve():
         moved = np.vstack([boxes[:15] + rng.normal(0, 5, (15, 4)), boxes[10:] + 150])
         images.append(annotated(boxes, ignore=rng.integers(0, 2, 20)))
         detections.append(Faces(moved, rng.permutation(len(moved)) / 100 + rng.uniform(0, 0.01, len(moved))))
-    curve = precision_recall(images, detections)
+    curve = curve_of(match_set(images, detections))
     best_from_here = np.maximum.accumulate(curve.precision[::-1])[::-1]
     at = np.searchsorted(curve.recall, np.linspace(0, 1, 101))
     area = np.append(best_from_here, 0)[at].mean()

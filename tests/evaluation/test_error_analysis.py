@@ -8,7 +8,7 @@ from evaluation.calibration import calibration
 from evaluation.error_kinds import error_counts, false_alarm_kinds, miss_kinds
 from evaluation.matched_set import match_set
 from evaluation.matching import FALSE, IGNORED, NO_BOX, TRUE
-from evaluation.precision_recall import curve, curve_of, precision_recall
+from evaluation.precision_recall import curve, curve_of
 from evaluation.subsets import subsets
 from evaluation.thresholds import advice, score_for_precision
 from tests.evaluation.scenes import annotated, found, random_set
@@ -48,7 +48,7 @@ def test_nothing_at_all():
 
 
 def test_average_precision_without_detections():
-    assert precision_recall([annotated([A])], [found()]).average_precision == 0
+    assert curve_of(match_set([annotated([A])], [found()])).average_precision == 0
 
 
 # ---- Kinds of faces --------------------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def test_advice_by_hand():
 @pytest.mark.parametrize("seed", range(5))
 def test_the_advised_score_keeps_its_promise(seed):
     images, detections = random_set(seed, count=30, decimals=6)
-    result = precision_recall(images, detections)
+    result = curve_of(match_set(images, detections))
     for point in advice(result, tuple(np.linspace(0.05, 0.95, 10))):
         if point["score"] is not None:
             assert point["precision"] >= point["wanted_precision"]

@@ -12,8 +12,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from detect_faces import Faces
+from evaluation.matched_set import match_set
 from evaluation.matching import FALSE, IGNORED, TRUE, match
-from evaluation.precision_recall import precision_recall
+from evaluation.precision_recall import curve_of
 from tools.annotations import AnnotatedImage
 
 FACE = [10, 10, 30, 30]
@@ -49,17 +50,17 @@ def found(*boxes) -> Faces:
     ],
 )
 def test_match(boxes, flags, detections, expected):
-    assert match(annotated(boxes, **flags), found(*detections)).tolist() == expected
+    assert match(annotated(boxes, **flags), found(*detections))[0].tolist() == expected
 
 
 def test_match_at_another_iou():
-    assert match(annotated([FACE]), found(HALF), iou=0.3).tolist() == [TRUE]
+    assert match(annotated([FACE]), found(HALF), iou=0.3)[0].tolist() == [TRUE]
 
 
 def test_figures_at_scores():
     images = [annotated([FACE, ELSEWHERE]), annotated([]), annotated([FACE])]
     detections = [found(FACE), found(FACE), found(ELSEWHERE, FACE)]  # scores .9, .9, (.9, .8)
-    curve = precision_recall(images, detections)
+    curve = curve_of(match_set(images, detections))
     assert curve.faces == 3
     np.testing.assert_allclose(curve.scores, [0.9, 0.8], atol=1e-6)
     assert (curve.true_positives.tolist(), curve.false_positives.tolist()) == ([1, 2], [2, 2])
@@ -76,7 +77,7 @@ def test_figures_at_scores():
 
 def test_nothing_at_all():
     for images, detections in [([], []), ([annotated([])], [found()])]:
-        curve = precision_recall(images, detections)
+        curve = curve_of(match_set(images, detections))
         assert curve.best_f1_score() is None
         assert curve.at(0.5)["precision"] is None and curve.at(0.5)["recall"] is None and curve.at(0.5)["f1"] is None
 
@@ -126,4 +127,4 @@ def scenes(draw):
 @settings(max_examples=300, deadline=None)
 @given(scenes())
 def test_matches_as_coco_does(scene):
-    assert match(*scene).tolist() == coco_hits(*scene)
+    assert match(*scene)[0].tolist() == coco_hits(*scene)

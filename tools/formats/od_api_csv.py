@@ -19,9 +19,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from detect_faces.errors import UserError
+from detect_faces.whole_file import whole_file
 from tools import boxes
 from tools.annotations import AnnotatedImage
-from tools.files import whole_file
 from tools.formats import ImageStream
 from tools.images import ImageError, image_folder, path_inside, put_image, upright_boxes
 from tools.report import Report

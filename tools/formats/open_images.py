@@ -36,8 +36,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from detect_faces.errors import UserError
+from detect_faces.whole_file import whole_file
 from tools.annotations import AnnotatedImage
-from tools.files import whole_file
 from tools.formats import ImageStream
 from tools.images import ImageError, image_folder, put_image, upright_size
 from tools.open_images.boxes import FLAGS, SIDES, Boxes, count_without, read_boxes

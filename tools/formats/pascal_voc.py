@@ -32,9 +32,9 @@ from pathlib import Path, PurePosixPath
 from lxml import etree
 
 from detect_faces.errors import UserError
+from detect_faces.whole_file import write_whole
 from tools import boxes
 from tools.annotations import AnnotatedImage
-from tools.files import write_whole
 from tools.formats import ImageStream
 from tools.images import SUFFIXES, ImageError, image_folder, path_inside, put_image, upright_boxes
 from tools.report import Report

@@ -21,9 +21,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from detect_faces.errors import UserError
+from detect_faces.whole_file import write_whole
 from tools import boxes, shard_maker, tf_example, tfrecord_file
 from tools.annotations import FLAGS, AnnotatedImage, FilePart
-from tools.files import only_writer, write_whole
+from tools.files import only_writer
 from tools.formats import ImageStream
 from tools.record_plan import Plan, remove_plan, write_plan
 from tools.report import Report

@@ -34,9 +34,10 @@ from pathlib import Path
 import yaml
 
 from detect_faces.errors import UserError
+from detect_faces.whole_file import write_whole
 from tools import boxes
 from tools.annotations import AnnotatedImage
-from tools.files import only_writer, write_whole
+from tools.files import only_writer
 from tools.formats import ImageStream
 from tools.images import SUFFIXES, ImageError, image_folder, path_inside, put_image, upright_size
 from tools.report import Report

@@ -24,8 +24,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, UserError, run_command
+from detect_faces.whole_file import write_whole
 from tools import download
-from tools.files import only_writer, write_whole
+from tools.files import only_writer
 from tools.open_images import plan, selection, sources
 from tools.open_images.images import Fetched, fetch_images
 from tools.report import Report

@@ -19,8 +19,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from detect_faces.errors import UserError
+from detect_faces.whole_file import write_whole
 from tools.download import FetchError, fetch
-from tools.files import write_whole
 from tools.images import ImageError, encode_for_record
 from tools.jpeg import plain_header
 from tools.open_images.sources import address, local_folder

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from detect_faces.errors import UserError
-from tools.files import whole_file
+from detect_faces.whole_file import whole_file
 from tools.open_images.sources import SPLITS
 from tools.open_images.table import Table, boxes_table, check_id, labels_table, verified
 from tools.report import Report
