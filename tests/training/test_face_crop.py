@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.face_crop import GREY, FaceCrop
+from training.od_api.inputs import cropped
 
 INPUT = (64, 96)  # height, width
 CROP = FaceCrop(share=1.0, min_size=12, max_size=24, max_zoom=2.5)
@@ -17,7 +18,8 @@ def cut(image, boxes, weights=None, crop=CROP, seed=0):
     height, width = image.shape[:2]
     yxyx = np.asarray(boxes, np.float32).reshape(-1, 4)[:, [1, 0, 3, 2]] / ([height, width] * 2)
     weights = np.ones(len(yxyx)) if weights is None else weights
-    found = crop(
+    found = cropped(
+        crop,
         tf.constant(image),
         tf.constant(yxyx, tf.float32),
         tf.constant(weights, tf.float32),

@@ -11,7 +11,7 @@ from object_detection.utils import config_util
 
 from detect_faces.errors import UserError
 from training.examples import Examples, example_at, positions
-from training.face_crop import FaceCrop
+from training.face_crop import DRAWS, GREY, FaceCrop
 from training.od_api import stateless_random
 from training.od_api.trainer_settings import settings
 
@@ -131,10 +131,55 @@ def _input_size(pipeline) -> tuple[int, int] | None:
 
 
 def _crop(tensors: dict, crop: FaceCrop, input_size: tuple[int, int], seed: tf.Tensor) -> dict:
-    image, kept, boxes, weights = crop(tensors[IMAGE], tensors[BOXES], tensors[WEIGHTS], input_size, seed)
+    image, kept, boxes, weights = cropped(crop, tensors[IMAGE], tensors[BOXES], tensors[WEIGHTS], input_size, seed)
     classes = tf.gather(tensors[CLASSES], kept)
     rest = {name: value for name, value in tensors.items() if name not in _OF_WHOLE_IMAGES}
     return {**rest, IMAGE: image, BOXES: boxes, CLASSES: classes, WEIGHTS: weights}
+
+
+def cropped(
+    crop: FaceCrop, image: tf.Tensor, boxes: tf.Tensor, weights: tf.Tensor, input_size: tuple[int, int], seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The part of an image that a FaceCrop draws, and the faces in it.
+
+    Args:
+        crop: how it is drawn.
+        image: (H, W, 3) uint8.
+        boxes: (N, 4) float32 yxyx in 0..1.
+        weights: (N,) float32; 0 for a face that does not count.
+        input_size: (height, width) of the model's input.
+        seed: (2,) integers that decide all.
+
+    Returns:
+        the crop (height, width, 3) float32 in 0..255, of the input's size; which of the N boxes are in it, (K,) int32;
+        their coordinates in the crop (K, 4) yxyx, cut to it; their weights (K,).
+    """
+
+    def place(size, boxes, weights, draws):
+        found = crop.place(size, boxes, weights, input_size, draws)
+        return found.offset, found.extent, found.kept, found.boxes, found.weights
+
+    draws = tf.random.stateless_uniform([DRAWS], seed)
+    types = [tf.int32, tf.int32, tf.int32, tf.float32, tf.float32]
+    given = [tf.shape(image)[:2], boxes, weights, draws]
+    offset, extent, kept, boxes, weights = tf.numpy_function(place, given, types, stateful=False)
+    for tensor, shape in ((offset, [2]), (extent, [2]), (kept, [None]), (boxes, [None, 4]), (weights, [None])):
+        tensor.set_shape(shape)
+    # As the OD API resizes. It would do so after it has changed colours, in all pixels of the larger image.
+    resized = tf.compat.v1.image.resize_bilinear(_cut(image, offset, extent)[None], input_size)[0]
+    return resized, kept, boxes, weights
+
+
+def _cut(image: tf.Tensor, offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
+    """The part of an image from `offset` (y, x) on, of `extent` (height, width); grey where it has none."""
+    size = tf.shape(image)[:2]
+    first, last = tf.maximum(offset, 0), tf.minimum(offset + extent, size)
+    part = image[first[0] : last[0], first[1] : last[1]]
+    before, after = first - offset, offset + extent - last
+    padding = [[before[0], after[0]], [before[1], after[1]], [0, 0]]
+    crop = tf.pad(part, padding, constant_values=tf.constant(GREY, image.dtype))
+    crop.set_shape([None, None, 3])
+    return crop
 
 
 def _ignore_tiny_faces(features: dict, labels: dict, smallest: float) -> dict:
