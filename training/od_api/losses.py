@@ -25,9 +25,12 @@ class LossSums:
     count: tf.Tensor
 
 
-def loss_sums(model: DetectionModel, features: Mapping, labels: Mapping) -> LossSums:
-    """The losses of a batch of `inputs.training_batches`."""
-    labels = model_lib.unstack_batch(labels, unpad_groundtruth_tensors=True)
+def loss_sums(model: DetectionModel, features: Mapping, labels: Mapping, *, padded: bool = False) -> LossSums:
+    """The losses of a batch of `inputs.training_batches`.
+
+    With `padded` the boxes keep their padding, so that all shapes are known beforehand; its weights have to be 0.
+    """
+    labels = model_lib.unstack_batch(labels, unpad_groundtruth_tensors=not padded)
 
     def by_name() -> dict[str, tf.Tensor]:
         found, _ = model_lib_v2._compute_losses_and_predictions_dicts(

@@ -1,0 +1,133 @@
+"""The OD API's losses as a function of JAX, by way of their TensorFlow graph; the only module that knows tf2jax.
+
+tf2jax is imported when something is converted. It lacks one operation of these graphs, and computes batch norm's
+statistics in the precision of the activations, where TensorFlow takes float32; both are put right here. That can go
+when tf2jax does so itself.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import tensorflow as tf
+
+from detect_faces.errors import UserError
+from training.od_api import inputs
+from training.od_api.losses import loss_sums, regularization
+from training.od_api.stateless_random import STATEFUL_OPS
+
+
+def converted_loss(
+    model, *, batch_size: int, input_size: tuple[int, int], boxes: int, classes: int
+) -> tuple[Callable, Sequence[tf.TensorSpec]]:
+    """The losses of a model in training mode, for batches of one shape.
+
+    Args:
+        model: a one-stage detection model, built for training, with the learning phase 1.
+        batch_size: images of a batch.
+        input_size: (height, width) of the model's input.
+        boxes: of an image, with the padding.
+        classes: of the model, without the background.
+
+    Returns:
+        loss(variables, images, boxes, classes, weights), as `training.jax_step.make` takes it, and the shapes of the
+        batch: images (B, H, W, 3) float32 RGB in 0..255, boxes (B, N, 4) yxyx in 0..1, padded with zeros, classes
+        (B, N, C) one-hot, weights (B, N), 0 for the padding. `variables` are by their Keras names without ":0".
+
+    Raises:
+        UserError: the model has operations that cannot be converted, or two variables of one name.
+    """
+    specs = (
+        tf.TensorSpec([batch_size, *input_size, 3], name="images"),
+        tf.TensorSpec([batch_size, boxes, 4], name="boxes"),
+        tf.TensorSpec([batch_size, boxes, classes], name="classes"),
+        tf.TensorSpec([batch_size, boxes], name="weights"),
+    )
+
+    def losses(images, boxes, classes, weights):
+        features = {
+            inputs.IMAGE: model._feature_extractor.preprocess(images),
+            inputs.TRUE_SHAPE: tf.constant([[*input_size, 3]] * batch_size),
+        }
+        labels = {inputs.BOXES: boxes, inputs.CLASSES: classes, inputs.WEIGHTS: weights}
+        found = loss_sums(model, features, labels, padded=True)
+        return found.sums, found.count, regularization(model)
+
+    traced = tf.function(losses, input_signature=specs, autograph=False)
+    _check_operations(traced.get_concrete_function().graph)
+    tf2jax = _tf2jax()
+    function, parameters = tf2jax.convert(traced, *specs)
+    keys = _keys(model, parameters)
+
+    def loss(variables: Mapping, *batch):
+        (sums, count, penalty), new = function({key: variables[name] for key, name in keys.items()}, *batch)
+        return (sums, count, penalty), {name: new[key] for key, name in keys.items()}
+
+    return loss, specs
+
+
+def names(model) -> dict[str, tf.Variable]:
+    """The variables of a model by their Keras names without ":0". Raises UserError where two have one name."""
+    found = {_plain(variable.name): variable for variable in model.variables}
+    if len(found) != len(model.variables):
+        raise UserError("the model has variables of one name, which an exported step could not tell apart")
+    return found
+
+
+def _keys(model, parameters: Mapping) -> dict[str, str]:
+    """{key of a converted function's parameter: name of the model's variable}."""
+    known = names(model)
+    keys = {key: _plain(key) for key in parameters}
+    if strange := [name for name in keys.values() if name not in known]:
+        raise UserError(f"the losses read {strange[0]}, which is no variable of the model")
+    return keys
+
+
+def _plain(name: str) -> str:
+    return re.sub(r":\d+$", "", name)
+
+
+def _check_operations(graph: tf.Graph) -> None:
+    from tf2jax._src import ops
+
+    _tf2jax()
+    graph_def = graph.as_graph_def()
+    nodes = [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]
+    if drawn := sorted(STATEFUL_OPS & {node.op for node in nodes}):
+        raise UserError(
+            f"the model draws at random ({drawn[0]}), which is not exported: set use_dropout: false in its heads"
+        )
+    if missing := sorted(ops.get_unsupported_operations([node.op for node in nodes])):
+        raise UserError(f"the model cannot be converted: there is nothing in JAX for {', '.join(missing)}")
+
+
+def _tf2jax():
+    """The module, with what it lacks."""
+    import tf2jax
+    from tf2jax._src import ops
+
+    if "IsNan" not in ops._jax_ops:
+        ops.register_operation("IsNan")(_is_nan)
+        ops._jax_ops["FusedBatchNormV3"] = _batch_norm_in_float32(ops._jax_ops["FusedBatchNormV3"])
+    return tf2jax
+
+
+def _is_nan(_):
+    import jax.numpy as jnp
+
+    return jnp.isnan
+
+
+def _batch_norm_in_float32(parse: Callable) -> Callable:
+    """tf2jax's batch norm, on activations of any type in float32, as the operation in TensorFlow computes."""
+    import jax.numpy as jnp
+
+    def parse_wider(proto):
+        compute = parse(proto)
+
+        def call(activations, *parameters):
+            normal, mean, variance = compute(activations.astype(jnp.float32), *parameters)
+            return normal.astype(activations.dtype), mean, variance
+
+        return call
+
+    return parse_wider
