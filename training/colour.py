@@ -69,11 +69,8 @@ def _hue(images, turn):
     value = images.max(axis=-1, keepdims=True)
     chroma = value - images.min(axis=-1, keepdims=True)
     safe = jnp.maximum(chroma, 1e-6)
-    sixth = jnp.where(
-        value == red,
-        (green - blue) / safe,
-        jnp.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
-    )
+    sixth = jnp.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe)
+    sixth = jnp.where(value == red, (green - blue) / safe, sixth)
     away = (sixth + 6 * turn + jnp.array([5.0, 3.0, 1.0])) % 6
     return value - chroma * jnp.clip(jnp.minimum(away, 4 - away), 0.0, 1.0)
 

@@ -3,10 +3,10 @@
     python -m training.export_step --pipeline ssdlite_mobilenet_v2_320_face --class-from person \\
         --checkpoint checkpoints/ssdlite_mobilenet_v2_coco/model.ckpt --batch 64 --platforms cuda,cpu --output step.zip
 
-The file holds the step (loss, gradients, clipping, Adam, schedule, average of the weights, batch norm), the weights that
-it starts from, and how images are to be cropped and coloured. `python -m training.run_step` trains with it;
-`python -m training.checkpoints import` brings the weights back. With --set train_config.use_bfloat16=true it computes in
-bfloat16; the state is float32 in any case.
+The file holds the step (loss, gradients, clipping, Adam, schedule, average of the weights, batch norm), the weights
+that it starts from, and how images are to be cropped and coloured. `python -m training.run_step` trains with it;
+`python -m training.checkpoints import` brings the weights back. With --set train_config.use_bfloat16=true it computes
+in bfloat16; the state is float32 in any case.
 
 The batch size is part of the step. The number of steps is not: run_step takes another.
 """
@@ -66,7 +66,7 @@ def unsupported(config) -> Iterator[str]:
     """What of a config an exported step cannot do, in the order of the config; each says what to do about it."""
     train, chosen = config.train_config, settings(config)
     if (architecture := pipeline.meta_architecture(config)) != "ssd":
-        yield f"model.{architecture} is not exported: its shapes change from image to image; train it with training.train"
+        yield f"model.{architecture} is not exported: its shapes change with each image; train it with training.train"
         return
     resizer = config.model.ssd.image_resizer.WhichOneof("image_resizer_oneof")
     fixed = resizer == "fixed_shape_resizer" or (
