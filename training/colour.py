@@ -1,15 +1,6 @@
-"""Changes of colour in JAX, on a whole batch at once where the network computes: those of the OD API, by their names.
+"""Changes of colour in JAX, on a whole batch at once where the network computes: those of training.augmentation.
 
-| name | fields | what it does to values of 0..255 |
-|---|---|---|
-| random_adjust_brightness | max_delta | adds -max_delta..max_delta of 255 |
-| random_adjust_contrast | min_delta, max_delta | the distance to each channel's mean, times a factor between them |
-| random_adjust_saturation | min_delta, max_delta | the saturation of HSV, times a factor between them |
-| random_adjust_hue | max_delta | turns the hue of HSV by -max_delta..max_delta of a circle |
-| random_rgb_to_gray | probability | the luma of ITU-R BT.601 in all channels |
-
-After each the values are cut to 0..255. What is drawn is drawn outside, one number for each image and change.
-Source: object_detection/core/preprocessor.py and the operations of tf.image that it calls.
+After each the values are cut to 0..255. Source: the operations of tf.image that the OD API's preprocessor calls.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,23 +11,13 @@ import jax.numpy as jnp
 _LUMA = (0.2989, 0.5870, 0.1140)
 
 
-def amount(change: Mapping, draw: float) -> float:
-    """How much of a change an image gets, by a number drawn uniformly from 0..1."""
-    name = change["name"]
-    if name == "random_rgb_to_gray":
-        return float(draw <= change["probability"])
-    high = change["max_delta"]
-    low = -high if name in ("random_adjust_brightness", "random_adjust_hue") else change["min_delta"]
-    return low + draw * (high - low)
-
-
 def apply(changes: Sequence[Mapping], images: jax.Array, amounts: jax.Array) -> jax.Array:
     """A batch with its colours changed.
 
     Args:
         changes: in their order.
         images: (B, H, W, 3) RGB in 0..255, of any type.
-        amounts: (B, changes), of `amount`.
+        amounts: (B, changes), of `augmentation.amount`.
 
     Returns:
         (B, H, W, 3) float32.
@@ -86,4 +67,3 @@ _CHANGES = {
     "random_adjust_hue": _hue,
     "random_rgb_to_gray": _grey,
 }
-NAMES = tuple(_CHANGES)

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from detect_faces.errors import EXIT_OK, UserError, run_command
 from training import devices, phases, run_record, start, step_file
-from training.colour import NAMES as COLOURS
+from training.augmentation import COLOURS, FLIP
 from training.jax_step import Rule, initial_state, make
 from training.od_api import config_check, optimizer, overrides, pipeline, tf1_names, to_jax
 from training.od_api import model as detection_model
@@ -29,7 +29,6 @@ from training.od_api.trainer_settings import settings
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 BOXES = 200  # of an image, where the config allows more
-_FLIP = "random_horizontal_flip"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -90,10 +89,10 @@ def unsupported(config) -> Iterator[str]:
             )
     for number, option in enumerate(train.data_augmentation_options):
         name = option.WhichOneof("preprocessing_step")
-        if name != _FLIP and name not in COLOURS:
+        if name != FLIP and name not in COLOURS:
             yield (
                 f"train_config.data_augmentation_options[{number}].{name} is not exported; leave it out (--set "
-                f"'train_config.data_augmentation_options[{number}]='), or give one of {', '.join((_FLIP, *COLOURS))}"
+                f"'train_config.data_augmentation_options[{number}]='), or give one of {', '.join((FLIP, *COLOURS))}"
             )
     if chosen.accumulate > 1:
         yield "trainer.accumulate is not exported; give a larger --batch"
@@ -211,7 +210,7 @@ def _inputs(specs: Sequence[tf.TensorSpec]) -> list[dict]:
 def _augmentation(option) -> dict:
     name = option.WhichOneof("preprocessing_step")
     fields = _fields(getattr(option, name))
-    if name == _FLIP:
+    if name == FLIP:
         fields = {"probability": fields["probability"]}
     return {"name": name} | fields
 

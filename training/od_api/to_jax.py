@@ -7,6 +7,7 @@ when tf2jax does so itself.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 import tensorflow as tf
 
@@ -54,7 +55,7 @@ def converted_loss(
 
     traced = tf.function(losses, input_signature=specs, autograph=False)
     _check_operations(traced.get_concrete_function().graph)
-    tf2jax = _tf2jax()
+    tf2jax, _ = _tf2jax()
     function, parameters = tf2jax.convert(traced, *specs)
     keys = _keys(model, parameters)
 
@@ -87,28 +88,26 @@ def _plain(name: str) -> str:
 
 
 def _check_operations(graph: tf.Graph) -> None:
-    from tf2jax._src import ops
-
-    _tf2jax()
+    _, ops = _tf2jax()
     graph_def = graph.as_graph_def()
     nodes = [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]
     if drawn := sorted(STATEFUL_OPS & {node.op for node in nodes}):
-        raise UserError(
-            f"the model draws at random ({drawn[0]}), which is not exported: set use_dropout: false in its heads"
-        )
+        raise UserError(f"the model draws at random ({drawn[0]}), which is not exported; set use_dropout: false")
     if missing := sorted(ops.get_unsupported_operations([node.op for node in nodes])):
         raise UserError(f"the model cannot be converted: there is nothing in JAX for {', '.join(missing)}")
 
 
+@cache
 def _tf2jax():
-    """The module, with what it lacks."""
-    import tf2jax
-    from tf2jax._src import ops
-
-    if "IsNan" not in ops._jax_ops:
-        ops.register_operation("IsNan")(_is_nan)
-        ops._jax_ops["FusedBatchNormV3"] = _batch_norm_in_float32(ops._jax_ops["FusedBatchNormV3"])
-    return tf2jax
+    """The module, and its operations with what they lack."""
+    try:
+        import tf2jax
+        from tf2jax._src import ops
+    except ImportError as error:
+        raise UserError(f"tf2jax cannot be loaded ({error}); run `make setup`, then `make doctor`") from error
+    ops._jax_ops.setdefault("IsNan", _is_nan)
+    ops._jax_ops["FusedBatchNormV3"] = _batch_norm_in_float32(ops._jax_ops["FusedBatchNormV3"])
+    return tf2jax, ops
 
 
 def _is_nan(_):
