@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from detect_faces.errors import UserError
 from detect_faces.image_header import Header, image_kind, other_kind, read_header
@@ -14,14 +14,14 @@ MAX_SCANS = 100  # of a progressive JPEG; encoders make about ten, and each goes
 MOST_COMPRESSED = 1100  # times that deflate can shrink data at best (1032), and a little
 RESERVE = 32_000_000  # bytes of memory to leave for everything else
 
-LINUX_MEMORY = (  # a limit and what is used of it, of the container that this runs in: cgroup v2, v1
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        "/sys/fs/cgroup/memory/memory.stat",
-    ),
+CONTROL_GROUPS = (
+    "/proc/self/cgroup"  # in which this process is; a container is one, and so is a job of systemd or Slurm
 )
+# Of cgroup v2 and v1: where their folders are, a group's limit of memory, and what its processes use.
+GROUP_FILES = {
+    "v2": ("/sys/fs/cgroup", "memory.max", "memory.current"),
+    "v1": ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+}
 
 
 @dataclass(frozen=True)
@@ -118,14 +118,34 @@ def available_memory() -> int | None:
     for line in (meminfo or "").splitlines():
         if line.startswith("MemAvailable:"):
             found.append(int(line.split()[1]) * 1024)
-    for limit_file, used_file, stat_file in LINUX_MEMORY:
-        limit, used = _text(limit_file), _text(used_file)
-        if limit and used and limit.strip() != "max":
-            # Pages of files that were read count as used and are given up as soon as memory is short.
-            cached = next((int(s.split()[1]) for s in (_text(stat_file) or "").splitlines() if "inactive_file" in s), 0)
-            found.append(int(limit) - int(used) + cached)
+    found += _group_limits()
     found += _process_limit()
     return max(0, min(found)) if found else None
+
+
+def _group_limits() -> list[int]:
+    """What each limit of this process's control group, and of those around it, leaves."""
+    groups = [line.split(":", 2) for line in (_text(CONTROL_GROUPS) or "").splitlines()]
+    paths = {
+        "v2" if number == "0" else "v1": path for number, kinds, path in groups if number == "0" or "memory" in kinds
+    }
+    found = []
+    for version, (root, limit_name, used_name) in GROUP_FILES.items():
+        # A container sees its own group as the root, even where the path names it as the machine does.
+        group = PurePath(paths.get(version, "/").lstrip("/"))
+        for folder in {Path(root), Path(root, group), *(Path(root, outer) for outer in group.parents)}:
+            limit, used = _text(folder / limit_name), _text(folder / used_name)
+            if limit and used and limit.strip() != "max":
+                found.append(int(limit) - int(used) + _cached(folder / "memory.stat"))
+    return found
+
+
+def _cached(stat_file: Path) -> int:
+    """Bytes of a group's files in the page cache: they count as used, and are given up as soon as memory is short."""
+    rows = dict(line.split(" ", 1) for line in (_text(stat_file) or "").splitlines())
+    names = ("inactive_file", "active_file")
+    # In v1, those of the groups inside it are only in the totals, as they are in its use.
+    return sum(int(rows.get(f"total_{name}", rows.get(name, 0))) for name in names)
 
 
 def _process_limit() -> list[int]:
@@ -150,7 +170,7 @@ def refuse_without_memory(name: str, need: int) -> None:
         )
 
 
-def _text(path: str) -> str | None:
+def _text(path: str | Path) -> str | None:
     try:
         return Path(path).read_text(encoding="ascii")
     except (OSError, ValueError):

@@ -70,7 +70,11 @@ def read_bytes(path: str | Path, limits: Limits | None = None) -> bytes:
             size = os.fstat(file.fileno()).st_size  # 0 of a pipe
             if image_kind(data) and size <= limits.bytes:
                 refuse_without_memory(str(path), size)
-                data += file.read(limits.bytes + 1 - len(data))
+                if size:  # from the start again: to put two parts together takes twice the memory
+                    file.seek(0)
+                    data = file.read(size)
+                else:
+                    data += file.read(limits.bytes + 1 - len(data))
     except OSError as error:
         raise UserError(f"{path}: {os.strerror(error.errno)}") from error
     if image_kind(data) and max(size, len(data)) > limits.bytes:

@@ -5,7 +5,7 @@ import struct
 import time
 import tracemalloc
 import zlib
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import numpy as np
 import pytest
@@ -129,6 +129,16 @@ def test_no_more_of_a_file_is_read_than_the_limit(tmp_path):
         Reading(Limits(bytes=100_000)).prepare(source(path))
 
 
+def test_a_file_is_in_memory_once(tmp_path):
+    path = tmp_path / "large.png"
+    path.write_bytes(encode(scene(), "PNG") + bytes(20_000_000))
+    tracemalloc.start()
+    data = images.read_bytes(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert data == path.read_bytes() and peak < 1.1 * len(data)
+
+
 @pytest.mark.parametrize(
     ("head", "message"),
     [
@@ -218,18 +228,63 @@ def test_the_estimate_holds_the_array(form, options):
     assert need >= images.decode_image(data).nbytes + len(data)
 
 
-def test_memory_of_a_container(monkeypatch, tmp_path):
-    files = {
-        "max": "536870912\n",
-        "current": "200000000\n",
-        "stat": "anon 100000000\nfile 90000000\ninactive_file 50000000\n",
-    }
-    for name, content in files.items():
-        (tmp_path / name).write_text(content)
-    paths = tuple(str(tmp_path / name) for name in ("max", "current", "stat"))
-    monkeypatch.setattr(guards, "LINUX_MEMORY", (paths,))
-    assert guards.available_memory() == 536870912 - 200000000 + 50000000
-    (tmp_path / "max").write_text("max\n")
+def group(folder: Path, version: str, limit: object, used: int, **stat: int) -> None:
+    """The files of a control group."""
+    _, limit_name, used_name = guards.GROUP_FILES[version]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / limit_name).write_text(f"{limit}\n")
+    (folder / used_name).write_text(f"{used}\n")
+    (folder / "memory.stat").write_text("".join(f"{name} {value}\n" for name, value in stat.items()))
+
+
+@pytest.fixture
+def groups(monkeypatch, tmp_path):
+    """Sets up a machine with control groups of a version; returns the folder of its root group."""
+
+    def made(version: str, own: str) -> Path:
+        root = tmp_path / "cgroup"
+        files = {name: (str(tmp_path / "none"), *rest) for name, (_, *rest) in guards.GROUP_FILES.items()}
+        monkeypatch.setattr(guards, "GROUP_FILES", files | {version: (str(root), *files[version][1:])})
+        (tmp_path / "self").write_text(f"1:name=systemd:/elsewhere\n{own}\n")
+        monkeypatch.setattr(guards, "CONTROL_GROUPS", str(tmp_path / "self"))
+        return root
+
+    return made
+
+
+LIMIT, USED, ACTIVE, INACTIVE = 536870912, 200_000_000, 30_000_000, 50_000_000
+LEFT = LIMIT - USED + ACTIVE + INACTIVE
+
+
+@pytest.mark.parametrize(
+    ("version", "own", "place"),
+    [
+        ("v2", "0::/", ""),  # a container, which sees its group as the root
+        ("v2", "0::/system.slice/docker-1.scope", ""),  # one that shares the machine's names
+        ("v2", "0::/user.slice/job.scope", "user.slice/job.scope"),  # systemd-run -p MemoryMax=512M
+        ("v2", "0::/slurm/job/step", "slurm/job"),  # the limit is that of a group around it
+        ("v1", "4:memory:/docker/1", ""),
+        ("v1", "4:cpu,memory:/slurm/job/step", "slurm/job"),
+    ],
+)
+def test_memory_of_a_control_group(groups, version, own, place):
+    root = groups(version, own)
+    stat = {"anon": USED - ACTIVE - INACTIVE, "inactive_file": INACTIVE, "active_file": ACTIVE}
+    if version == "v1":  # where the plain rows are of the group alone
+        stat |= {"total_inactive_file": INACTIVE, "total_active_file": ACTIVE, "inactive_file": 0, "active_file": 0}
+    without = guards.available_memory()
+    assert without > LEFT
+    group(root, version, "max" if version == "v2" else 9223372036854771712, USED)
+    group(root / place, version, LIMIT, USED, **stat)
+    assert guards.available_memory() == LEFT
+    group(root / "others", version, 1000, 1000)
+    assert guards.available_memory() == LEFT
+
+
+def test_memory_without_a_limit(groups, monkeypatch):
+    root = groups("v2", "0::/a")
+    group(root, "v2", "max", USED)
+    group(root / "a", "v2", "max", USED)
     assert guards.available_memory() > 500_000_000  # of the machine
     monkeypatch.setattr(guards, "_text", lambda path: None)
     monkeypatch.setattr(guards, "_process_limit", lambda: [])
