@@ -1,8 +1,8 @@
 """The OD API's losses as a function of JAX, by way of their TensorFlow graph; the only module that knows tf2jax.
 
-tf2jax is imported when something is converted. It lacks one operation of these graphs, and computes batch norm's
-statistics in the precision of the activations, where TensorFlow takes float32; both are put right here. That can go
-when tf2jax does so itself.
+tf2jax is imported when something is converted. Three operations of these graphs are put right here, until it does so
+itself: it lacks IsNan; its batch norm takes statistics in the precision of the activations, TensorFlow's in float32;
+the gradient of its ReLU6 is a half at 0 and 6, which is where channels lie that do not vary, and 0 in TensorFlow.
 """
 
 import re
@@ -106,6 +106,7 @@ def _tf2jax():
     except ImportError as error:
         raise UserError(f"tf2jax cannot be loaded ({error}); run `make setup`, then `make doctor`") from error
     ops._jax_ops.setdefault("IsNan", _is_nan)
+    ops._jax_ops["Relu6"] = _relu6
     ops._jax_ops["FusedBatchNormV3"] = _batch_norm_in_float32(ops._jax_ops["FusedBatchNormV3"])
     return tf2jax, ops
 
@@ -114,6 +115,12 @@ def _is_nan(_):
     import jax.numpy as jnp
 
     return jnp.isnan
+
+
+def _relu6(_):
+    import jax.numpy as jnp
+
+    return lambda x: jnp.where(x > 0, jnp.where(x < 6, x, 6), 0).astype(x.dtype)
 
 
 def _batch_norm_in_float32(parse: Callable) -> Callable:
