@@ -52,12 +52,13 @@ def jpeg_orientation(data: bytes) -> int:
     while image_kind(data[:12]) == "JPEG" and at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
         (length,) = struct.unpack_from(">H", data, at + 2)
         if data[at + 1] == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
-            return _orientation(data[at + 10 : at + 2 + length])
+            return orientation(data[at + 10 : at + 2 + length])
         at += 2 + length
     return 1
 
 
-def _orientation(tiff: bytes) -> int:
+def orientation(tiff: bytes) -> int:
+    """The orientation in EXIF data, 1 (upright) to 8; 1 where there is none."""
     try:
         order, at = _start(tiff)
         for tag, kind, _, value in _entries(tiff, order, at):

@@ -17,6 +17,7 @@ class Header:
         bits: of a pixel as it is stored, before any compression; 0 where that depends on the pixels.
         samples: of a JPEG: numbers in a pixel, with those that are stored at a lower resolution counted in part.
         progressive: of a JPEG: it is stored in many scans over the whole image.
+        alpha: of a PNG or WebP: it may be transparent in places.
     """
 
     kind: str
@@ -25,6 +26,7 @@ class Header:
     bits: int = 0
     samples: float = 0.0
     progressive: bool = False
+    alpha: bool = False
 
 
 def image_kind(head: bytes) -> str | None:
@@ -89,7 +91,9 @@ def _png(data: bytes) -> Header:
     if data[12:16] != b"IHDR":
         raise ValueError("its PNG header is damaged")
     width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
-    return Header("PNG", width, height, bits=depth * {2: 3, 4: 2, 6: 4}.get(colour, 1))
+    # Colours may also be said to be transparent, in a chunk of its own before the pixels.
+    alpha = colour in (4, 6) or data.find(b"tRNS", 0, max(0, data.find(b"IDAT"))) > 0
+    return Header("PNG", width, height, bits=depth * {2: 3, 4: 2, 6: 4}.get(colour, 1), alpha=alpha)
 
 
 def _jpeg(data: bytes) -> Header:
@@ -121,10 +125,11 @@ def _webp(data: bytes) -> Header:
         return Header("WebP", width & 0x3FFF, height & 0x3FFF)
     if chunk == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
-        return Header("WebP", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
+        return Header("WebP", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, alpha=bool(bits >> 28 & 1))
     if chunk == b"VP8X":
         width_low, width_high, height_low, height_high = struct.unpack_from("<HBHB", data, 24)
-        return Header("WebP", width_low + (width_high << 16) + 1, height_low + (height_high << 16) + 1)
+        size = width_low + (width_high << 16) + 1, height_low + (height_high << 16) + 1
+        return Header("WebP", *size, alpha=bool(data[20] & 0x10))
     raise ValueError("its WebP header is damaged")
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from detect_faces.alpha import read_alpha
 from detect_faces.errors import UserError
-from detect_faces.exif import cleaned, jpeg_orientation
+from detect_faces.exif import cleaned, jpeg_orientation, orientation
 from detect_faces.guards import Limits, checked_header, decoding_bytes, refuse_without_memory, too_large
 from detect_faces.image_header import MAGIC_BYTES, SUFFIXES, Header, image_kind
 from detect_faces.whole_file import write_whole
@@ -30,12 +31,14 @@ class Picture:
         image: (H, W, 3) uint8, BGR, upright; smaller than the picture where it was decoded reduced.
         width, height: pixels of the upright picture.
         metadata: of the file, where it was asked for: EXIF, XMP and ICC by their number.
+        alpha: (H, W) uint8, where the picture is to be written and has an alpha channel.
     """
 
     image: np.ndarray
     width: int
     height: int
     metadata: dict[int, bytes] | None = None
+    alpha: np.ndarray | None = None
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -82,7 +85,7 @@ def read_bytes(path: str | Path, limits: Limits | None = None) -> bytes:
     return data
 
 
-def decode(data: bytes, name: str, header: Header, reduced: int = 1, metadata: bool = False) -> Picture:
+def decode(data: bytes, name: str, header: Header, reduced: int = 1, to_write: bool = False) -> Picture:
     """Decodes what checked_header has let through.
 
     Args:
@@ -90,20 +93,22 @@ def decode(data: bytes, name: str, header: Header, reduced: int = 1, metadata: b
         name: for the error message.
         header: of it.
         reduced: 1, 2, 4 or 8: decode a JPEG at a fraction of its size, which takes a fraction of time and memory.
-        metadata: keep EXIF, XMP and the colour profile as well.
+        to_write: what a changed copy carries along is wanted as well: EXIF, XMP, the colour profile, alpha.
 
     Raises:
         UserError: it is damaged or cut off.
     """
-    found = None
+    found = alpha = None
     # From memory and not by cv2.imread: imread fills the missing part of a truncated JPEG with grey and says nothing.
     encoded = np.frombuffer(data, np.uint8)
     try:
-        if metadata and can_keep_metadata():
+        if to_write and can_keep_metadata():
             image, kinds, chunks = cv2.imdecodeWithMetadata(encoded, flags=REDUCED[reduced])
             found = {int(kind): np.asarray(chunk).tobytes() for kind, chunk in zip(kinds, chunks, strict=True)}
         else:
             image = cv2.imdecode(encoded, REDUCED[reduced])
+        if to_write and header.alpha and image is not None:
+            alpha = read_alpha(encoded, orientation((found or {}).get(EXIF, b"").removeprefix(b"Exif\0\0")))
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:
             raise UserError(f"{name}: no memory left for {header.width} x {header.height} pixels") from error
@@ -115,7 +120,7 @@ def decode(data: bytes, name: str, header: Header, reduced: int = 1, metadata: b
         width, height = header.width, header.height
         if jpeg_orientation(data) > 4:
             width, height = height, width
-    return Picture(image, width, height, found)
+    return Picture(image, width, height, found, alpha)
 
 
 def reduction(header: Header, side: int) -> int:
@@ -158,7 +163,7 @@ def write_image(path: str | Path, image: np.ndarray, metadata: dict[int, bytes] 
 
     Args:
         path: where to; folders are made.
-        image: (H, W, 3) uint8, BGR.
+        image: (H, W, 3) uint8, BGR; or (H, W, 4) with alpha, which PNG and WebP can hold.
         metadata: to write into a JPEG, PNG or WebP; a BMP has none.
 
     Raises:

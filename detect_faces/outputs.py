@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
+from detect_faces.alpha import with_alpha
 from detect_faces.errors import UserError
 from detect_faces.faces import Faces
 from detect_faces.image_header import SUFFIXES
@@ -90,11 +91,19 @@ class Outputs:
                 self._write_crops(change, target, picture, faces, frame)
             elif frame is None:
                 metadata = metadata_to_write(picture.metadata or {}, self._metadata, change.anonymises)
-                write_image(target, change.picture(picture.image, faces), metadata)
+                write_image(target, self._changed(change, target, picture, faces), metadata)
+
+    @staticmethod
+    def _changed(change: Change, target: Path, picture: Picture, faces: Faces) -> np.ndarray:
+        changed, alpha = change.picture(picture.image, faces), picture.alpha
+        if alpha is not None and not change.anonymises:  # what is drawn is to be seen where nothing was
+            alpha = np.where((changed != picture.image).any(axis=2), np.uint8(255), alpha)
+        return with_alpha(changed, alpha, target.suffix)
 
     def _write_crops(self, change: Change, target: Path, picture: Picture, faces: Faces, frame: int | None) -> None:
         metadata = metadata_to_write(picture.metadata or {}, self._metadata, anonymised=True)  # no previews of the rest
-        for number, crop in enumerate(change.crops(picture.image, faces), 1):
+        image = with_alpha(picture.image, picture.alpha, target.suffix)
+        for number, crop in enumerate(change.crops(image, faces), 1):
             place = f"-{number}" if frame is None else f"-{frame:06}-{number}"
             path = target.with_name(target.stem + place + target.suffix)
             self._refuse_input(change, path)

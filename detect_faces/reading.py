@@ -13,6 +13,7 @@ from detect_faces.image_header import MAGIC_BYTES, other_kind
 from detect_faces.images import Picture, decode, read_bytes, reduction
 from detect_faces.inputs import Source
 
+ALPHA_BYTES = 8  # a pixel: decoding alpha with 16 bits, or holding it and the copy that it is put into
 LARGE_SIDE = 1000  # pixels; below it is not worth while to decode less of them
 
 
@@ -31,13 +32,11 @@ class Reading:
         limits: of an image.
         reduced_side: decode a JPEG at 1/2, 1/4 or 1/8 where its longer side keeps at least so many pixels; 0: never. It
             is asked for large images only.
-        metadata: keep it for what is written.
-        copies: arrays of the picture's size that are made of it later, for the estimate of memory.
+        copies: pictures that are made of it and written, with its metadata and alpha.
     """
 
     limits: Limits
     reduced_side: Callable[[], int] = lambda: 0
-    metadata: bool = False
     copies: int = 0
 
     def prepare(self, source: Source) -> tuple[int, Callable[[], Picture | Video]]:
@@ -57,12 +56,13 @@ class Reading:
         reduced = reduction(header, side) if side else 1
         need = decoding_bytes(header, len(data), reduced, turned=header.kind != "JPEG" or jpeg_orientation(data) != 1)
         if self.copies:  # when the picture is decoded, and before or while it is encoded
-            need = max(need, len(data) + 3 * (1 + self.copies) * header.width * header.height)
+            pixels = header.width * header.height
+            need = max(need, len(data) + 3 * (1 + self.copies) * pixels) + (ALPHA_BYTES * pixels if header.alpha else 0)
 
         def finish() -> Picture:
             refuse_without_memory(source.name, need)
             try:
-                return decode(data, source.name, header, reduced, self.metadata)
+                return decode(data, source.name, header, reduced, to_write=self.copies > 0)
             except MemoryError as error:
                 raise UserError(f"{source}: no memory left for {header.width} x {header.height} pixels") from error
 

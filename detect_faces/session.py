@@ -48,7 +48,7 @@ class Session:
         self._loaded = threading.Event()
         self._detector = None
         limits = Limits(options.max_pixels, options.max_bytes, options.max_seconds)
-        reading = Reading(limits, self._reduced_side, metadata=bool(outputs.changes), copies=len(outputs.changes))
+        reading = Reading(limits, self._reduced_side, copies=len(outputs.changes))
         available = available_memory()
         self._ahead = Ahead(
             sources,

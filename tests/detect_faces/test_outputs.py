@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -96,6 +97,81 @@ def test_what_is_written_is_upright_once(run, photo, tmp_path, name, orientation
         assert turned.max() < 90  # both faces are gone; what is left is noise of the format
     else:
         assert turned[..., 1].max() > 90  # green boxes
+
+
+def transparent(size: tuple[int, int] = (16, 16)) -> Image.Image:
+    """Two faces of tiny_model, when upright, on a ground that is the more transparent the farther down and right."""
+    picture = Image.new("RGBA", size)
+    picture.putpixel((4, 3), (255, 0, 0, 255))
+    picture.putpixel((11, 10), (204, 0, 0, 255))
+    rows, columns = np.mgrid[: size[1], : size[0]]
+    picture.putalpha(Image.fromarray((255 - 9 * rows - 3 * columns).astype(np.uint8)))
+    return picture
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_alpha_stays(run, tmp_path, suffix, orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = {6: 8, 8: 6}.get(orientation, orientation)  # the way back
+    stored = transparent()
+    stored.getexif().update(exif)
+    stored = ImageOps.exif_transpose(stored)
+    exif[ExifTags.Base.Orientation] = orientation
+    stored.save(tmp_path / f"a{suffix}", exif=exif, lossless=True, exact=True)
+    with Image.open(tmp_path / f"a{suffix}") as stored:
+        before = np.asarray(ImageOps.exif_transpose(stored))
+    np.testing.assert_array_equal(before, np.asarray(transparent()))
+    assert run(tmp_path / f"a{suffix}", "--fill", tmp_path / f"b{suffix}", "--crop", tmp_path / "crops") == 0
+    with Image.open(tmp_path / f"b{suffix}") as written:
+        after = np.asarray(written)
+    np.testing.assert_array_equal(after[..., 3], before[..., 3])
+    assert before[..., 0].max() == 255 and after[..., 0].max() == 0  # the faces are gone
+    with Image.open(tmp_path / f"crops/a-1{suffix}") as crop:
+        assert crop.mode == "RGBA" and crop.getpixel((0, 0))[3] < 255
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"), [("LA", {}), ("P", {"transparency": 0}), ("RGB", {"transparency": (0, 0, 0)})]
+)
+def test_alpha_of_other_kinds_of_png(run, tmp_path, mode, options):
+    picture = transparent().convert(mode)
+    picture.save(tmp_path / "a.png", **options)
+    with Image.open(tmp_path / "a.png") as stored:
+        before = np.asarray(stored.convert("RGBA"))[..., 3]
+    assert before.min() < 255
+    assert run(tmp_path / "a.png", "--pixelate", tmp_path / "b.png") == 0
+    with Image.open(tmp_path / "b.png") as written:
+        np.testing.assert_array_equal(np.asarray(written.convert("RGBA"))[..., 3], before)
+
+
+def test_alpha_of_sixteen_bits(run, tmp_path):
+    wide = np.zeros((16, 16, 4), np.uint16)
+    wide[..., 3] = np.arange(256).reshape(16, 16) * 257
+    assert cv2.imwrite(str(tmp_path / "a.png"), wide)
+    assert run(tmp_path / "a.png", "--blur", tmp_path / "b.png") == 0
+    with Image.open(tmp_path / "b.png") as written:
+        np.testing.assert_array_equal(np.asarray(written)[..., 3], np.arange(256).reshape(16, 16))
+
+
+def test_what_is_drawn_is_not_transparent(run, tmp_path):
+    picture = transparent()
+    picture.putalpha(0)
+    picture.save(tmp_path / "a.png")
+    assert run(tmp_path / "a.png", "--draw", tmp_path / "b.png") == 0
+    with Image.open(tmp_path / "b.png") as written:
+        drawn = np.asarray(written)
+    painted = drawn[..., 1] > 90  # green
+    assert painted.any() and (drawn[painted][:, 3] == 255).all() and drawn[..., 3].min() == 0
+
+
+def test_where_there_is_no_alpha(run, photo, tmp_path):
+    transparent().save(tmp_path / "a.png")
+    assert run(tmp_path / "a.png", "--blur", tmp_path / "b.jpg") == 0
+    assert run(photo("c.png"), "--blur", tmp_path / "d.png") == 0
+    for name in ("b.jpg", "d.png"):
+        with Image.open(tmp_path / name) as written:
+            assert written.mode == "RGB"
 
 
 @pytest.mark.parametrize("name", FORMATS)
