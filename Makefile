@@ -21,11 +21,11 @@ EXPORT_DIR := exported-models/$(RUN)
 PIPELINE_FILE := $(if $(filter %.config,$(PIPELINE)),$(PIPELINE),pipelines/$(PIPELINE).config)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor lock data verify stats check show checkpoint train config checkpoints eval export inspect unfreeze compare demo model-fast model-accurate test test-slow lint wheel clean
+.PHONY: help setup doctor lock data verify stats check show checkpoint train export-step run-step import-weights config checkpoints eval export inspect unfreeze compare demo model-fast model-accurate test test-slow lint wheel clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
-		awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
+		awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 	@echo
 	@echo "  variables: DATASET=$(DATASET) SPLIT=$(SPLIT) RUN=$(RUN) PIPELINE=$(PIPELINE) STEPS= BATCH= SET=\"a.b=1 ...\" DRY_RUN=1 MIN_SCORE=$(MIN_SCORE) SIZES= DETECTORS="
 	@echo "             IMAGES= ANNOTATIONS= CLASSES=\"NAME=face ...\" MAX_SIDE= WORKERS= CHECKPOINT=$(CHECKPOINT)"
@@ -100,6 +100,26 @@ train: $(INSTALLED)  ## Fine-tune: PIPELINE on DATASET into runs/RUN; the same c
 		$(foreach regex,$(REINITIALISE),--reinitialise '$(regex)') $(foreach map,$(MAP),--map '$(map)') \
 		--run "$(RUN_DIR)" $(if $(STEPS),--steps $(STEPS)) $(if $(BATCH),--batch-size $(BATCH)) \
 		$(if $(DEVICES),--devices $(DEVICES)) $(if $(DRY_RUN),--dry-run)
+
+# For a device that TensorFlow does not run on: docs/accelerators.md. The step starts where `make train` would.
+STEP    = $(RUN_DIR)/jax/step.zip
+WEIGHTS = $(RUN_DIR)/jax/weights.npz
+export-step: CLASS_FROM = $(if $(FROM_ZOO),$(if $(findstring _fpn_,$(PIPELINE)),,person))
+export-step: REINITIALISE = $(if $(FROM_ZOO),$(if $(findstring _fpn_,$(PIPELINE)),$(NEW_LAYERS)))
+export-step: $(INSTALLED)  ## PIPELINE's training step as a file for JAX: STEP, for a batch of BATCH
+	@$(PYTHON) -m training.export_step --pipeline "$(PIPELINE)" $(foreach set,$(SET),--set '$(set)') \
+		--checkpoint "$(CHECKPOINT)" $(if $(CLASS_FROM),--class-from "$(CLASS_FROM)") \
+		$(foreach regex,$(REINITIALISE),--reinitialise '$(regex)') $(foreach map,$(MAP),--map '$(map)') \
+		$(if $(STEPS),--steps $(STEPS)) $(if $(BATCH),--batch $(BATCH)) \
+		$(if $(PLATFORMS),--platforms $(PLATFORMS)) --output "$(STEP)"
+
+run-step: $(INSTALLED)  ## Train with STEP on DATASET, without TensorFlow, into WEIGHTS; goes on after a kill
+	@$(PYTHON) -m training.run_step "$(STEP)" --records "$(TRAIN)" --output "$(WEIGHTS)" \
+		$(if $(STEPS),--steps $(STEPS)) $(if $(DEVICES),--devices $(DEVICES))
+
+import-weights: $(INSTALLED)  ## WEIGHTS of run-step become the run RUN, for eval, export and further training
+	@$(PYTHON) -m training.checkpoints import "$(WEIGHTS)" --records "$(TRAIN)" --label-map "$(LABEL_MAP)" \
+		--output "$(RUN_DIR)"
 
 config: $(INSTALLED)  ## Check PIPELINE with SET= and print it as training takes it
 	@$(PYTHON) -m training.config "$(PIPELINE)" $(foreach set,$(SET),--set '$(set)')
