@@ -76,6 +76,11 @@ class StepDevice:
             state, self._jax.device_put(schedule, self._whole), *self._jax.device_put(batch, self._shared)
         )
 
+    def operations(self, state: dict, schedule: np.ndarray, batch: tuple[np.ndarray, ...]) -> float:
+        """Floating point operations of a step, as XLA counts them; 0 where it doesn't. Compiles the step."""
+        cost = self._step.lower(state, schedule, *batch).compile().cost_analysis()
+        return float((cost or {}).get("flops", 0.0))
+
 
 def _devices(contents: StepFile, path: Path, count: int) -> list:
     import jax
