@@ -167,11 +167,13 @@ def write_image(path: str | Path, image: np.ndarray, metadata: dict[int, bytes] 
         metadata: to write into a JPEG, PNG or WebP; a BMP has none.
 
     Raises:
-        UserError: it cannot be written there, or not in this format.
+        UserError: it cannot be written there, or not in this format, or there is no memory left for it.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{path}: cannot write such a file; end the name in one of {', '.join(SUFFIXES)}")
+    encoded_at_most = image.nbytes // (4 if path.suffix.lower() in (".jpg", ".jpeg") else 1)
+    refuse_without_memory(str(path), encoded_at_most)
     try:
         if metadata and path.suffix.lower() != ".bmp":
             chunks = [np.frombuffer(chunk, np.uint8) for chunk in metadata.values()]

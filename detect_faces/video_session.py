@@ -17,6 +17,7 @@ from detect_faces.detector import Detector
 from detect_faces.errors import UserError
 from detect_faces.faces import Faces
 from detect_faces.formats import Found
+from detect_faces.guards import available_memory, refuse_without_memory
 from detect_faces.images import Picture
 from detect_faces.inputs import CAMERA, Source
 from detect_faces.outputs import Outputs
@@ -24,7 +25,11 @@ from detect_faces.selection import selected
 from detect_faces.tracking import Tracker, Tracks, steady
 from detect_faces.video import VideoReader, VideoWriter
 
-AHEAD = 4  # frames that are read before their turn
+AHEAD = 4  # frames that are read before their turn, where there is memory for them
+# Frames' worth of memory that a video takes (measured with 4K and MPEG-4): those that wait and are held for tracking,
+# what decoder and encoder keep, and copies.
+FRAMES_READ, FRAMES_WRITTEN = 12, 18
+BUDGET = 256_000_000  # bytes for frames that wait, or an eighth of what is free
 LOW = 0.5  # of the score that begins a track, is enough to go on with it
 
 
@@ -51,6 +56,8 @@ def found_in_video(source: Source, detector: Detector, options: Namespace, outpu
         raise UserError(f"{source}: --every leaves frames out, and {writes[0].option} writes all of them; leave it out")
     camera = CAMERA.fullmatch(source.name) if source.kind == "camera" else None
     with VideoReader(int(camera[1]) if camera else source.name, options.max_pixels) as reader, ExitStack() as stack:
+        frame_bytes = 3 * reader.width * reader.height
+        refuse_without_memory(source.name, frame_bytes * (FRAMES_WRITTEN if writes else FRAMES_READ))
         sound_from = None if camera else source.name
         writers = [
             (change, stack.enter_context(VideoWriter(outputs.video_target(change, source), reader.fps, sound_from)))
@@ -58,7 +65,9 @@ def found_in_video(source: Source, detector: Detector, options: Namespace, outpu
         ]
         interrupted = stack.enter_context(_interruption_noted()) if camera else threading.Event()
         frames = _frames(reader, options, interrupted)
-        ahead = Ahead(frames, lambda frame: (frame.image.nbytes, lambda: frame), results=AHEAD)
+        available = available_memory()
+        budget = BUDGET if available is None else min(BUDGET, available // 8)
+        ahead = Ahead(frames, lambda frame: (frame.image.nbytes, lambda: frame), results=AHEAD, budget=budget)
         stack.callback(ahead.close)  # before the reader is closed
         for frame, tracks in _tracked(ahead, detector, options):
             index = selected(tracks.faces, options)

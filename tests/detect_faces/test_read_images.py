@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from detect_faces import UserError, images
+from detect_faces import UserError, guards, images
 from detect_faces.image_header import image_size
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
@@ -184,3 +184,12 @@ def test_write_image_is_whole_or_not_there(tmp_path):
         with pytest.raises(UserError, match=name):
             images.write_image(tmp_path / name, picture)
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_what_memory_cannot_encode_is_not_begun(tmp_path, monkeypatch):
+    monkeypatch.setattr(guards, "available_memory", lambda: guards.RESERVE + 12_000_000)
+    picture = np.zeros((3500, 3500, 3), np.uint8)  # 37 MB, of which a PNG may take all
+    with pytest.raises(UserError, match=r"large.png: takes 37 MB of memory and 12 MB are free"):
+        images.write_image(tmp_path / "large.png", picture)
+    images.write_image(tmp_path / "large.jpg", picture)
+    assert [path.name for path in tmp_path.iterdir()] == ["large.jpg"]

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detect_faces import UserError, cli, video_session
+from detect_faces import UserError, cli, guards, video_session
 
 SIDE = 64  # of a frame; a pixel of tiny_model's input is 4 of it
 
@@ -166,3 +166,13 @@ def test_a_camera_runs_until_it_is_interrupted(run, clip, tmp_path, monkeypatch)
 def test_no_camera(run):
     code, (line,) = run("camera:77")
     assert code == 1 and "is it connected" in line["error"]
+
+
+def test_frames_that_memory_cannot_hold(run, clip, tmp_path, capsys, monkeypatch):
+    path = clip("clip.avi", [frame(number) for number in range(4)])
+    monkeypatch.setattr(guards, "RESERVE", 0)
+    monkeypatch.setattr(guards, "available_memory", lambda: 15 * 3 * SIDE * SIDE)  # enough to look at it
+    assert run(path)[0] == 0
+    assert cli.run([str(path), "--blur", str(tmp_path / "out.mp4"), "--model", "haar"]) == 1
+    assert "clip.avi: takes 0 MB of memory" in capsys.readouterr().err
+    assert not (tmp_path / "out.mp4").exists()
