@@ -13,6 +13,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from detect_faces.errors import UserError
+from training import stop_signals
 
 
 def strategy(count: int | None) -> tf.distribute.Strategy:
@@ -28,7 +29,8 @@ def strategy(count: int | None) -> tf.distribute.Strategy:
     if workers():
         if count:
             raise UserError("TF_CONFIG is set: each worker takes the devices it finds; leave out --devices")
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        with stop_signals.at_once():  # it waits for the others to come up
+            return tf.distribute.MultiWorkerMirroredStrategy()
     if not count or count == 1:
         return tf.distribute.get_strategy()
     gpus = tf.config.list_physical_devices("GPU")

@@ -1,6 +1,8 @@
 """Ctrl-C and a polite kill end training after the step that is being made, so that its state can be saved whole."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 
@@ -23,3 +25,15 @@ class StopSignals:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
         signal.signal(number, self._before[number])
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """While it is open, Ctrl-C ends the process by itself: Python would not hear of it before TensorFlow is done."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # neither ignored nor somebody's own
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

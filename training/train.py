@@ -29,7 +29,18 @@ from detect_faces.errors import EXIT_INTERRUPTED, EXIT_OK, UserError, run_comman
 from detect_faces.whole_file import write_whole
 from tools import tfrecord_file
 from tools.files import only_writer
-from training import devices, guards, malloc, metrics_log, phases, records_check, run_folder, run_record, start
+from training import (
+    agreement,
+    devices,
+    guards,
+    malloc,
+    metrics_log,
+    phases,
+    records_check,
+    run_folder,
+    run_record,
+    start,
+)
 from training.batches import Batches
 from training.candidate import Candidate
 from training.examples import Examples, example_at
@@ -51,7 +62,7 @@ NO_LOSSES = ("gradient_norm", "matched")
 
 def main(argv: list[str] | None = None) -> int:
     malloc.keep_freed_memory()
-    with ExitStack() as until_the_end:
+    with agreement.lost_workers_named(), ExitStack() as until_the_end:
         return train(parse(argv), sys.argv[1:] if argv is None else argv, until_the_end)
 
 
@@ -65,7 +76,7 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
     """
     # ---- What is to be run, and on what -----------------------------------------------------------------------------
     strategy = devices.strategy(options.devices)  # first: TensorFlow takes no other devices once it is in use
-    chief = devices.worker() == 0
+    chief, workers = devices.worker() == 0, agreement.Agreement(strategy)
     shards = tfrecord_file.find_files(options.records)
     config = pipeline.complete(
         pipeline.load(options.pipeline, options.overrides),
@@ -122,6 +133,11 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
     if continued and (prefix := run_folder.resume(state, run)):
         say(f"going on from step {steps_made()}" + ("" if prefix == continued else f"; {continued} is damaged"))
         history = {at: figure for at, figure in history.items() if at <= steps_made()}
+    # Behind it all workers have read the run folder, and the chief may write there.
+    if (chiefs := workers.of_chief(steps_made())) != steps_made():
+        raise UserError(
+            f"{run} is at step {steps_made()} here, but {chiefs:.0f} at worker 0; all of them have to share it"
+        )
     say(f"{len(examples):,} images, {steps:,} steps of {images}: {steps * images / len(examples):.1f} epochs; {run}")
 
     # ---- Batches, in the order that seed and step decide ------------------------------------------------------------
@@ -186,7 +202,7 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
     def evaluate(at: int) -> dict:
         candidate.take(at, model.variables, averages, trained_at(at - 1))
         figures = validation()
-        history[at] = figures[chosen.metric]
+        history[at] = workers.of_chief(figures[chosen.metric])
         now = standing(history.items())
         figure = "none" if history[at] is None else f"{history[at]:.3f}"
         say(f"step {at:,}: {chosen.metric} {figure} in {figures['seconds']:.0f} s; {now.summary(chosen.metric)}")
@@ -236,7 +252,7 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
             say(f"{steps - done:,} more steps take {progress.left(done)}, evaluations aside; {guards.memory_line()}")
             if options.dry_run:
                 return EXIT_OK
-        asked = signals.asked
+        asked = workers.any(signals.asked)
         if manager and (done % chosen.save_every == 0 or done == steps or is_due(done) or asked):
             manager.save(checkpoint_number=done)
         if write and (done % LOG_EVERY == 0 or is_due(done) or done == steps):

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -231,35 +232,74 @@ FROZEN = (
 )
 
 
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory, sample_records, label_map, tiny) -> Path:
+    """Three steps of four images on one device."""
+    folder = tmp_path_factory.mktemp("frozen")
+    (folder / "tiny.config").write_text(tiny_detector.CONFIG)
+    command = arguments(folder / "tiny.config", sample_records, label_map, folder / "run", *FROZEN, validation=False)
+    assert train.main(command) == 0
+    return folder / "run"
+
+
 @pytest.mark.slow
-def test_accumulated_batches_are_one_large_batch(start):
-    large = start("large", "--batch-size", "4", *FROZEN, validation=False)
+def test_accumulated_batches_are_one_large_batch(frozen, start):
     added = start("added", "--batch-size", "1", "--set", "trainer.accumulate=4", *FROZEN, validation=False)
-    assert_close(weights(large), weights(added), 1e-5)
+    assert_close(weights(frozen), weights(added), 1e-5)
+
+
+@pytest.fixture
+def begin(tmp_path, sample_records, label_map):
+    """A function that begins to train run NAME, with more arguments, in a process of its own."""
+    config = tmp_path / "tiny.config"
+    config.write_text(tiny_detector.CONFIG)
+    begun = []
+
+    def run(name: str, *more: str, **environment: str) -> subprocess.Popen:
+        command = arguments(config, sample_records, label_map, tmp_path / name, *FROZEN, *more, validation=False)
+        program = [sys.executable, str(Path(tiny_detector.__file__)), *command]
+        begun.append(subprocess.Popen(program, stderr=subprocess.PIPE, text=True, env=os.environ | environment))
+        return begun[-1]
+
+    yield run
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+def ended(*processes: subprocess.Popen) -> tuple[list[int], list[str]]:
+    """The exit codes of processes, and what each said on stderr."""
+    said = [process.communicate(timeout=400)[1] for process in processes]
+    return [process.returncode for process in processes], said
 
 
 @pytest.mark.slow
-def test_two_devices_and_two_workers_are_one(start, tmp_path, sample_records, label_map):
-    one = start("one", *FROZEN, validation=False)
+def test_two_devices_are_one(frozen, begin, tmp_path):
+    # and one replica adds up what the other does
+    codes, _ = ended(begin("devices", "--devices", "2", "--batch-size", "2", "--set", "trainer.accumulate=2"))
+    assert codes == [0]
+    assert_close(weights(frozen), weights(tmp_path / "devices"), 1e-5)
 
-    def begin(folder, *more, **environment):
-        config = tmp_path / "tiny.config"
-        command = arguments(config, sample_records, label_map, folder, *FROZEN, *more, validation=False)
-        program = [sys.executable, str(Path(tiny_detector.__file__)), *command]
-        return subprocess.Popen(program, stderr=subprocess.PIPE, text=True, env=os.environ | environment)
 
-    more = ("--batch-size", "2", "--set", "trainer.accumulate=2")  # and one replica adds up what the other does
-    devices = begin(tmp_path / "devices", "--devices", "2", *more)
-    cluster = {"worker": ["localhost:23451", "localhost:23452"]}
-    workers = [
-        begin(tmp_path / "workers", TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}}))
-        for i in range(2)
-    ]
-    for process in (devices, *workers):
-        _, err = process.communicate(timeout=500)
-        assert process.returncode == 0, err[-3000:]
-    assert_close(weights(one), weights(tmp_path / "devices"), 1e-5)
-    assert_close(weights(one), weights(tmp_path / "workers"), 1e-5)
+@pytest.mark.slow
+def test_two_workers_are_one_and_stop_together(frozen, begin, tmp_path):
+    def workers(**signal_at):
+        with socket.socket() as one, socket.socket() as other:
+            for each in (one, other):
+                each.bind(("localhost", 0))
+            cluster = {"worker": [f"localhost:{each.getsockname()[1]}" for each in (one, other)]}
+        for index in range(2):
+            task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+            more = {"SIGNAL_AT": signal_at[f"worker_{index}"]} if f"worker_{index}" in signal_at else {}
+            yield begin("workers", "--set", "trainer.save_every=1", TF_CONFIG=json.dumps(task), **more)
+
+    codes, said = ended(*workers(worker_0="2 9"))  # killed before its second step was saved
+    assert codes == [-9, 2] and "\nerror: another worker is gone, and may say why (" in said[1]
+    assert "Traceback" not in said[1]
+    codes, said = ended(*workers(worker_1="3 2"))  # Ctrl-C on one of them, behind the last step
+    assert codes == [130, 130]
+    assert all("stopped at step 3; the same command goes on from there\n" in text for text in said)
+    assert_close(state(frozen), state(tmp_path / "workers"), 1e-5)
 
 
 # ---- What is trained -------------------------------------------------------------------------------------------------

@@ -2,9 +2,11 @@
 
     python tests/training/tiny_detector.py --pipeline tiny.config --records ... --run ...
 
-is `python -m training.train` with the feature extractor `ssd_tiny_keras` known to the OD API.
+is `python -m training.train` with the feature extractor `ssd_tiny_keras` known to the OD API. With SIGNAL_AT="3 9" in
+the environment the process sends itself signal 9 behind step 3, before anything of that step is saved.
 """
 
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -116,4 +118,14 @@ if __name__ == "__main__":
     register()
     from training import train
 
+    if "SIGNAL_AT" in os.environ:
+        at, number = map(int, os.environ["SIGNAL_AT"].split())
+        require = train.guards.require_finite
+
+        def signalled(step, *rest):
+            if step == at:
+                os.kill(os.getpid(), number)
+            require(step, *rest)
+
+        train.guards.require_finite = signalled
     run_command(train.main)

@@ -75,6 +75,8 @@ def training_batches(
         .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size // all_replicas, drop_remainder=True)
         .prefetch(PREFETCHED)
+        # Otherwise several workers ask each other before each batch whether all of them have one.
+        .apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     )
 
 
