@@ -6,10 +6,8 @@ from pathlib import Path
 from detect_faces.anonymise import MARGIN, Method, Shape, anonymise
 from detect_faces.detector import Detector
 from detect_faces.errors import UserError
-from detect_faces.tracking import Tracker, steady
+from detect_faces.tracking import GO_ON, Tracker, steady
 from detect_faces.video import VideoReader, VideoWriter
-
-KEEP = 0.5  # of the score that begins a track: from there on a detection goes on with one
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def anonymise_video(
         VideoReader(source) as reader,
         VideoWriter(target, reader.fps, sound_from=source) as writer,
     ):
-        detected = (((frame, reader.seconds), detector.detect(frame, KEEP * min_score)) for frame in reader)
+        detected = (((frame, reader.seconds), detector.detect(frame, GO_ON * min_score)) for frame in reader)
         tracker = Tracker(start_score=min_score, grace=grace)
         for (frame, seconds), tracks in steady(detected, tracker, look_back):
             ids.update(tracks.ids.tolist())

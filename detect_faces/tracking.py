@@ -16,6 +16,7 @@ import numpy as np
 
 from detect_faces.faces import Faces
 
+GO_ON = 0.5  # of the score that begins a track: enough to go on with one, so detect from there on
 BUFFER = 0.3  # of its width and height, that a box is enlarged by on every side before it is compared
 MIN_IOU = 0.2  # of enlarged boxes that may be the same face: it may move by its own width between two frames
 BETA = 0.2  # how much of what was not foreseen goes into the velocity
@@ -61,7 +62,7 @@ class Tracker:
 
     def __init__(self, *, start_score: float = 0.0, grace: int = 12, smoothing: float = 0.4):
         """Args:
-        start_score: a detection with a lower one begins no track. So detect with a lower min_score, half of it say.
+        start_score: a detection with a lower one begins no track. So detect from GO_ON of it on.
         grace: frames for which a face is kept that the detector does not see; 12 are half a second of most videos.
         smoothing: 0 takes the boxes as they are detected; near 1 they hardly move.
 

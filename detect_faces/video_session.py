@@ -22,7 +22,7 @@ from detect_faces.images import Picture
 from detect_faces.inputs import CAMERA, Source
 from detect_faces.outputs import Outputs
 from detect_faces.selection import selected
-from detect_faces.tracking import Tracker, Tracks, steady
+from detect_faces.tracking import GO_ON, Tracker, Tracks, steady
 from detect_faces.video import VideoReader, VideoWriter
 
 AHEAD = 4  # frames that are read before their turn, where there is memory for them
@@ -30,7 +30,6 @@ AHEAD = 4  # frames that are read before their turn, where there is memory for t
 # what decoder and encoder keep, and copies.
 FRAMES_READ, FRAMES_WRITTEN = 12, 18
 BUDGET = 256_000_000  # bytes for frames that wait, or an eighth of what is free
-LOW = 0.5  # of the score that begins a track, is enough to go on with it
 
 
 @dataclass(eq=False)
@@ -106,7 +105,7 @@ def _tracked(ahead: Ahead, detector: Detector, options: Namespace) -> Iterator[t
             if isinstance(outcome, UserError):
                 raise outcome
             start = time.perf_counter()
-            faces = detector.detect(frame.image, min_score * (1 if options.no_tracking else LOW))
+            faces = detector.detect(frame.image, min_score * (1 if options.no_tracking else GO_ON))
             frame.ms = 1000 * (time.perf_counter() - start)
             yield frame, faces
 

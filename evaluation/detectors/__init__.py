@@ -29,11 +29,12 @@ import importlib
 import importlib.util
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
+import cv2
 import numpy as np
 
 from detect_faces import Faces, UserError
@@ -73,7 +74,11 @@ def timed(detector: Detector, image_bgr: np.ndarray) -> tuple[Faces, float]:
 
 
 def load(name: str, model: str | None, threads: int) -> Detector:
-    """The detector `name`, one of NAMES or the path of a Python file, ready to use."""
+    """The detector `name`, one of NAMES or the path of a Python file, ready to use.
+
+    The number of threads is OpenCV's as well from now on, of which there is one for the whole process.
+    """
+    cv2.setNumThreads(threads)
     if name.endswith(".py"):
         return _checked(_from_file(name).load(model, threads), name)
     if name not in NAMES:
@@ -103,6 +108,21 @@ def needs(package: str, install: str) -> ModuleType:
     except ImportError as error:
         reason = "is not installed" if getattr(error, "name", None) == package else f"cannot be imported ({error})"
         raise UserError(f"the package {package} {reason}; .venv/bin/python -m pip install '{install}'") from error
+
+
+def opencv_model(detector: str, model: str | None, read: Callable[[str], object], kind: str) -> tuple[Path, object]:
+    """The path of an ONNX file, and what OpenCV makes of it. Raises UserError where it isn't there, or isn't one.
+
+    Args:
+        detector, model: NAME and MODEL.
+        read: OpenCV's function that takes the path.
+        kind: of the model, for the message.
+    """
+    path = model_file(detector, model, ".onnx")
+    try:
+        return path, read(str(path))
+    except cv2.error as error:
+        raise UserError(f"{path}: OpenCV cannot read it as {kind}") from error
 
 
 def model_file(detector: str, model: str | None, suffix: str) -> Path:

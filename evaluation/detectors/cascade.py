@@ -25,8 +25,7 @@ class Cascade:
 
 
 def load(model: str | None, threads: int) -> Cascade:
-    """`model` is "default", "alt2", or another XML file; the number of threads is OpenCV's own setting."""
-    cv2.setNumThreads(threads)
+    """`model` is "default", "alt2", or another XML file; the number of threads is OpenCV's."""
     path = Path(model or "default")
     if path.suffix != ".xml":
         path = Path(cv2.data.haarcascades) / f"haarcascade_frontalface_{path}.xml"

@@ -35,6 +35,5 @@ class Mtcnn:
 
 
 def load(model: str | None, threads: int) -> Mtcnn:
-    """Takes no model; the number of threads is OpenCV's own setting."""
-    cv2.setNumThreads(threads)
+    """Takes no model; the number of threads is OpenCV's."""
     return Mtcnn()

@@ -6,9 +6,9 @@ Its three levels give, for each cell and two anchors, a score and the distances 
 import cv2
 import numpy as np
 
-from detect_faces import Faces, UserError
+from detect_faces import Faces
 from detect_faces.nms import non_max_suppression
-from evaluation.detectors import model_file
+from evaluation.detectors import opencv_model
 
 SIDE, STRIDES, ANCHORS = 640, (8, 16, 32), 2
 NMS_IOU, MIN_SCORE = 0.4, 0.5  # insightface's own
@@ -20,11 +20,7 @@ class Scrfd:
     min_score = MIN_SCORE
 
     def __init__(self, model: str | None):
-        path = model_file("scrfd", model, ".onnx")
-        try:
-            self._net = cv2.dnn.readNetFromONNX(str(path))
-        except cv2.error as error:
-            raise UserError(f"{path}: OpenCV cannot read it as an ONNX model") from error
+        path, self._net = opencv_model("scrfd", model, cv2.dnn.readNetFromONNX, "an ONNX model")
         self._outputs = self._net.getUnconnectedOutLayersNames()
         self.files = (path,)
         self.settings = f"{path.name}, OpenCV {cv2.__version__} DNN, long side {SIDE}, NMS {NMS_IOU}"
@@ -52,6 +48,5 @@ class Scrfd:
 
 
 def load(model: str | None, threads: int) -> Scrfd:
-    """`model` is the ONNX file; the number of threads is OpenCV's own setting."""
-    cv2.setNumThreads(threads)
+    """`model` is the ONNX file; the number of threads is OpenCV's."""
     return Scrfd(model)

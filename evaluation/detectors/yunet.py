@@ -6,8 +6,8 @@ Needs nothing but the model file. The image goes in at its own size; OpenCV pads
 import cv2
 import numpy as np
 
-from detect_faces import Faces, UserError
-from evaluation.detectors import model_file
+from detect_faces import Faces
+from evaluation.detectors import opencv_model
 
 NMS_IOU = 0.3  # this and the three below are the defaults of cv2.FaceDetectorYN
 TOP_K = 5000
@@ -20,11 +20,7 @@ class YuNet:
     min_score = MIN_SCORE
 
     def __init__(self, model: str | None):
-        path = model_file("yunet", model, ".onnx")
-        try:
-            self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), LOWEST_SCORE, NMS_IOU, TOP_K)
-        except cv2.error as error:
-            raise UserError(f"{path}: OpenCV cannot read it as a YuNet model") from error
+        path, self._net = opencv_model("yunet", model, _read, "a YuNet model")
         self.files = (path,)
         self.settings = f"{path.name}, OpenCV {cv2.__version__} FaceDetectorYN, original size, NMS {NMS_IOU}"
 
@@ -36,7 +32,10 @@ class YuNet:
         return Faces(np.hstack([rows[:, :2], rows[:, :2] + rows[:, 2:4]]), rows[:, 14].clip(0, 1)).at_least(min_score)
 
 
+def _read(path: str) -> cv2.FaceDetectorYN:
+    return cv2.FaceDetectorYN.create(path, "", (320, 320), LOWEST_SCORE, NMS_IOU, TOP_K)
+
+
 def load(model: str | None, threads: int) -> YuNet:
-    """`model` is the ONNX file; the number of threads is OpenCV's own setting."""
-    cv2.setNumThreads(threads)
+    """`model` is the ONNX file; the number of threads is OpenCV's."""
     return YuNet(model)

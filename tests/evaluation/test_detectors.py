@@ -221,7 +221,8 @@ def test_timing_gives_the_whole_curve(tmp_path):
 def test_opencv_runs_on_as_many_threads_as_asked(tmp_path):
     before = cv2.getNumThreads()
     try:
-        detectors.load("cascade", "alt2", 1)
-        assert cv2.getNumThreads() == 1
+        for threads, path in ((2, "cascade"), (1, scenes_on_disk.detector(tmp_path / "none.py", "Faces.empty()"))):
+            detectors.load(path, None, threads)
+            assert cv2.getNumThreads() == threads
     finally:
         cv2.setNumThreads(before)
