@@ -10,14 +10,18 @@ import tensorflow as tf
 from detect_faces.errors import UserError
 from detect_faces.whole_file import write_whole
 from training import metrics_log, restore
-from training.od_api import pipeline, trainer_settings
+from training.od_api import pipeline, trainer_settings, unread_fields
 
 CONFIG = "pipeline.config"
 BEST, LAST = "best", "last"  # folders of weights for use
 
 # Lines of the config that a run may be continued with other values of: how long it goes on, on how many images, how
-# often it is looked at. (By another figure another step would be the best, whose weights are gone.)
-_MAY_CHANGE = re.compile(r"\s*(num_steps|total_steps|warmup_steps|evaluate_every|patience|save_every): ")
+# often it is looked at, and what nothing reads. (By another figure another step would be the best, whose weights are
+# gone.)
+_MAY_CHANGE = re.compile(
+    rf"\s*(num_steps|total_steps|warmup_steps|evaluate_every|patience|save_every|"
+    rf"{'|'.join([*unread_fields.READER, *unread_fields.TRAIN])}): "
+)
 
 
 def check_config(folder: Path, config_text: str) -> None:

@@ -6,7 +6,7 @@ from google.protobuf import text_format
 from detect_faces.errors import UserError, run_command
 from tools import label_map, tfrecord_file
 from training import config as command
-from training.od_api import config_check, config_traps, pipeline
+from training.od_api import config_check, config_traps, pipeline, unread_fields
 
 SSDLITE = "ssdlite_mobilenet_v2_320_face"
 FASTER_RCNN = "faster_rcnn_inception_resnet_v2_atrous_oid_face"
@@ -38,7 +38,7 @@ def found(path, *changes) -> list[config_check.Finding]:
     return config_check.findings(pipeline.load(path, changes), path, changes)
 
 
-@pytest.mark.parametrize("name", [SSDLITE, FASTER_RCNN])
+@pytest.mark.parametrize("name", [SSDLITE, "ssdlite_mobilenet_v2_fpn_320_face", FASTER_RCNN])
 def test_the_project_s_configs_have_nothing_to_say(name):
     assert config_check.check(pipeline.load(name), name) == []
 
@@ -66,14 +66,14 @@ ERRORS = [
     ("moving_average_decay: 0.995", "moving_average_decay: 1", "average_decay: 1", "has to be from 0 to below 1"),
     ("random_horizontal_flip {}", "", "options {  }", r"options\[0\]: is missing \(Unknown preprocessing step"),
     (
-        "num_readers: 2",
-        "num_keypoints: 5",
+        "tf_record_input_reader {}",
+        "tf_record_input_reader {} num_keypoints: 5",
         "num_keypoints",
         "train_input_reader.num_keypoints: records of faces have b",
     ),
     (
-        "num_readers: 2",
-        "load_instance_masks: true",
+        "tf_record_input_reader {}",
+        "tf_record_input_reader {} load_instance_masks: true",
         "load_instance",
         "load_instance_masks: records of faces have boxes",
     ),
@@ -91,7 +91,7 @@ ERRORS = [
         "PATH_TO",
         "fine_tune_checkpoint: is a placeholder still",
     ),
-    ("num_readers: 2", 'label_map_path: "m.pbtxt"', "m.pbtxt", "label_map_path: m.pbtxt: No such file"),
+    ("reader {}", 'reader {} label_map_path: "m.pbtxt"', "m.pbtxt", "label_map_path: m.pbtxt: No such file"),
     ("reader {}", 'reader { input_path: "t@2" }', "t@2", r"input_path\[0\]: t@2: 0 of the 2 shards are there"),
     ("reader {}", 'reader { input_path: ["t-*"] }', "t-*", r"input_path\[0\]: t-\*: no TFRecord file there"),
     ("model {", "[face_detector.trainer] { metric: 'AP5' } model {", "'AP5'", "trainer.metric: .*did you mean AP"),
@@ -176,7 +176,7 @@ def test_paths_that_are_there(edited, tmp_path):
 )
 def test_the_label_map_has_as_many_classes(edited, tmp_path, classes, message):
     label_map.write(tmp_path / "m.pbtxt", classes)
-    path = edited("num_readers: 2", 'label_map_path: "m.pbtxt"')
+    path = edited("reader {}", 'reader {} label_map_path: "m.pbtxt"')
     (only,) = found(path)
     assert message in str(only)
     # said once, however many readers have it
@@ -185,7 +185,7 @@ def test_the_label_map_has_as_many_classes(edited, tmp_path, classes, message):
 
 
 def test_a_change_of_the_command_line_is_named_instead_of_a_line(edited):
-    path = edited("num_readers", "num_readers")
+    path = edited("", "")
     changes = ["train_config.batch_size=0", "trainer={ metric: 'x' }", "model.ssd.loss.classification_loss={}"]
     places = {finding.field: finding.place for finding in found(path, *changes)}
     assert places == {
@@ -225,6 +225,20 @@ TRAPS = [
     ("num_steps", "bias_grad_multiplier: 2 num_steps", "grad", "train_config.bias_grad_multiplier: has no effect here"),
     ("num_steps", "add_regularization_loss: false num_steps", "add_reg", "regularizers count"),
     ("model {", "graph_rewriter { quantization {} }\nmodel {", "graph_rew", "graph_rewriter: has no effect"),
+    ("reader {}", "reader {} shuffle: false", "shuffle", "train_input_reader.shuffle: has no effect here: each pass"),
+    ("reader {}", "reader {} num_readers: 8", "num_readers", "train_input_reader.num_readers: has no effect here: rec"),
+    (
+        "reader {}",
+        "reader {} sample_1_of_n_examples: 10",
+        "sample_1",
+        "sample_1_of_n_examples: .*all records are taken",
+    ),
+    (
+        "num_steps",
+        "replicas_to_aggregate: 8 num_steps",
+        "replicas",
+        "train_config.replicas_to_aggregate: has no effect",
+    ),
 ]
 
 
@@ -237,9 +251,27 @@ def test_traps_are_warnings(edited, old, new, where, message):
         raise UserError(warning)
 
 
+def test_a_field_that_asks_for_what_is_done_anyway_is_no_trap(edited):
+    path = edited("reader {}", "reader {} shuffle: true num_epochs: 0 sample_1_of_n_examples: 1")
+    assert config_check.check(pipeline.load(path), path) == []
+
+
+def test_fields_that_nothing_reads_are_fields():
+    config = pipeline.load(SSDLITE)
+    for message, known in (
+        (config.train_input_reader, unread_fields.READER),
+        (config.train_config, unread_fields.TRAIN),
+    ):
+        assert set(known) <= set(message.DESCRIPTOR.fields_by_name)
+    model_fields = " ".join(pipeline.text(config).split())
+    assert not any(
+        f" {name}: " in model_fields for name in unread_fields.READER if name not in ("shuffle", "num_epochs")
+    )
+
+
 def test_crowds_cut_off_by_default(edited):
     """No figure stands there: the line is that of the message that lacks it."""
-    path = edited("num_readers", "num_readers")
+    path = edited("", "")
     path.write_text(
         "\n".join(row for row in path.read_text().split("\n") if "max_" not in row or "detections" not in row)
     )
@@ -289,7 +321,7 @@ def test_batch_norm_that_stays_where_it_was(decay, steps, batches, said):
 
 
 def test_the_command_prints_a_config_that_reads_the_same(edited, capsys):
-    path = edited("num_readers", "num_readers")
+    path = edited("", "")
     changes = ["train_config.batch_size=16", "trainer.patience=3"]
     assert command.main([str(path), *(part for change in changes for part in ("--set", change))]) == 0
     printed = capsys.readouterr()

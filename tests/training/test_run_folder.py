@@ -45,6 +45,7 @@ def test_a_new_folder_gets_the_config(tmp_path):
     [
         (("", ""), None),
         (("300", "600"), None),  # how long it goes on
+        (("}\n", "  sync_replicas: true\n}\n"), None),  # what nothing reads
         (("24", "8"), "- batch_size: 24 / \\+ batch_size: 8"),
         (("}\n", "  use_bfloat16: true\n}\n"), "\\+ use_bfloat16: true"),
     ],

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from google.protobuf.message import Message
 from object_detection.protos.pipeline_pb2 import TrainEvalPipelineConfig
 
-from training.od_api import pipeline, trainer_settings
+from training.od_api import pipeline, trainer_settings, unread_fields
 
 Fault = tuple[str, str]
 
@@ -155,3 +155,4 @@ def _not_done(config: TrainEvalPipelineConfig) -> Iterator[Fault]:
         yield "train_config.add_regularization_loss", "has no effect here: regularizers count; give them a weight of 0"
     if config.HasField("graph_rewriter"):
         yield "graph_rewriter", "has no effect here: nothing is trained for 8 bit"
+    yield from unread_fields.unread(config)
