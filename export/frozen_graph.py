@@ -74,13 +74,19 @@ def _content(value: np.ndarray) -> tuple:
 
 
 def _renamed(graph_def: tf.compat.v1.GraphDef, names: Mapping[str, str]) -> tf.compat.v1.GraphDef:
-    """The graph with other names for some constants, and `<name>/read` for the Identity that reads one of them."""
-    names = dict(names)
+    """The graph with other names for some constants, each read through one Identity, `<name>/read`.
+
+    TensorFlow 2 reads a variable once for each function that it is handed to and each layer that shares it.
+    """
+    names, constant_of, surplus = dict(names), {}, set()
     for node in graph_def.node:
-        if node.op == "Identity" and (name := names.get(node.input[0])):
-            names.setdefault(node.name, f"{name}/read")
-    renamed = tf.compat.v1.GraphDef()
-    renamed.CopyFrom(graph_def)
+        if node.op == "Identity" and len(node.input) == 1 and (source := node_name(node.input[0])) in names:
+            constant = constant_of.get(source) or names[source]
+            if constant in constant_of.values():
+                surplus.add(node.name)
+            constant_of[node.name], names[node.name] = constant, f"{constant}/read"
+    renamed = tf.compat.v1.GraphDef(versions=graph_def.versions, library=graph_def.library)
+    renamed.node.extend(node for node in graph_def.node if node.name not in surplus)
     for node in renamed.node:
         node.name = names.get(node.name, node.name)
         for i, source in enumerate(node.input):
