@@ -6,6 +6,7 @@
         "step": 0,                       steps that were done before
         "seed": 0,
         "checkpoint": "checkpoints/ssdlite_mobilenet_v2_coco/model.ckpt",    null: none
+        "records": {"train": {"images": 53, "bytes": 4650811, "digest": "9b0c"}, "validation": null},   null: unknown
         "restored": "what of checkpoints/... goes into the model: ...",    the table; null: nothing
         "versions": {"python": "3.11.9", "tensorflow": "2.20.0", ...},    null: not installed
         "git": {"revision": "8af2773...", "changed": false},    null: not a checkout
@@ -19,7 +20,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -33,11 +34,24 @@ PACKAGES = (
     *("tensorflow", "tf-keras", "tf-models-research-object-detection", "tf-models-official"),
     *("numpy", "protobuf", "opencv-python"),
 )
+_OTHER_RECORDS = {
+    "train": "the training records are not those that the run began with ({}): it takes images in another order from "
+    "here on, and does not end with the weights that it would have had",
+    "validation": "the validation records are not those that the run began with ({}): figures before and behind this "
+    "step cannot be compared, and the best step may not be the best",
+}
 _PATIENCE = 10.0  # seconds for git, on a disk that is slow
 
 
 def add_start(
-    folder: Path, *, command: Sequence[str], step: int, seed: int, checkpoint: str | None, restored: object = None
+    folder: Path,
+    *,
+    command: Sequence[str],
+    step: int,
+    seed: int,
+    checkpoint: str | None,
+    restored: object = None,
+    records: Mapping[str, Mapping | None] | None = None,
 ) -> None:
     """Adds a start of training to the record of a run, whole or not at all.
 
@@ -48,6 +62,7 @@ def add_start(
         seed: of the initial values and the augmentation.
         checkpoint: what it started from: a checkpoint, or the run's own state of training; None for random values.
         restored: what came from there, such as a RestorePlan; written as text.
+        records: the fingerprints of the examples, by their use: "train", "validation" (None: there are none).
 
     Raises:
         UserError: the file that is there is no record.
@@ -58,6 +73,7 @@ def add_start(
         "step": step,
         "seed": seed,
         "checkpoint": checkpoint,
+        "records": records and dict(records),
         "restored": None if restored is None else str(restored),
         "versions": versions(),
         "git": git_state(),
@@ -81,6 +97,23 @@ def starts(folder: Path) -> list[dict]:
         raise UserError(f"{path}: {error.strerror}") from error
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path}: not the record of a run; move it away, and a new one is begun") from error
+
+
+def other_records(folder: Path, records: Mapping[str, Mapping | None]) -> list[str]:
+    """What to say where a run goes on with other records than it began with; [] where they are the same, or unknown.
+
+    Args:
+        folder: the run's.
+        records: as those of `add_start`.
+    """
+    began = next((start["records"] for start in starts(folder) if start.get("records")), {})
+    told = []
+    for use, message in _OTHER_RECORDS.items():
+        before, now = began.get(use), records.get(use)
+        if before and now and before != now:
+            counts = " and ".join(f"{each['images']:,} images of {each['bytes']:,} bytes" for each in (before, now))
+            told.append(message.format(counts))
+    return told
 
 
 def versions() -> dict[str, str | None]:

@@ -98,6 +98,9 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
     else:
         say("note: without validation records no checkpoint is the best, and training does not stop early")
     examples = Examples(shards)
+    records = {"train": examples.fingerprint(), "validation": None}
+    if validation_shards:
+        records["validation"] = Examples(validation_shards).fingerprint()
     run_folder.check_config(run, pipeline.text(config))
     if write := chief and not options.dry_run:
         run.mkdir(parents=True, exist_ok=True)
@@ -133,6 +136,8 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
     if continued and (prefix := run_folder.resume(state, run)):
         say(f"going on from step {steps_made()}" + ("" if prefix == continued else f"; {continued} is damaged"))
         history = {at: figure for at, figure in history.items() if at <= steps_made()}
+        for warning in run_record.other_records(run, records):
+            say(f"warning: {warning}")
     # Behind it all workers have read the run folder, and the chief may write there.
     if (chiefs := workers.of_chief(steps_made())) != steps_made():
         raise UserError(
@@ -175,6 +180,7 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
             seed=chosen.seed,
             checkpoint=continued or options.checkpoint,
             restored=restored,
+            records=records,
         )
         if steps_made() == 0:
             write_whole(run / "inputs.png", guards.picture(*batches.peek()))

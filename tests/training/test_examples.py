@@ -51,6 +51,19 @@ def test_records_are_read_by_number(tmp_path):
         examples.read(3)
 
 
+def test_a_fingerprint_tells_examples_from_others(tmp_path):
+    def of(*shards):
+        for number, records in enumerate(shards):
+            (tmp_path / f"{number}.tfrecord").write_bytes(b"".join(map(tfrecord_file.frame, records)))
+        return Examples([tmp_path / f"{number}.tfrecord" for number in range(len(shards))]).fingerprint()
+
+    one = of([b"one", b"two"], [b"three"])
+    assert (one["images"], one["bytes"]) == (3, 11)
+    assert of([b"one"], [], [b"two", b"three"]) == one  # the same examples in other files
+    others = [of([b"one", b"twu"], [b"three"]), of([b"two", b"one"], [b"three"]), of([b"onetw", b"o"], [b"three"])]
+    assert len({other["digest"] for other in (one, *others)}) == 4
+
+
 @pytest.mark.parametrize("data, message", [(b"", "hold no image"), (tfrecord_file.frame(b"x")[:-1], "torn off")])
 def test_no_examples(tmp_path, data, message):
     path = tmp_path / "train.tfrecord"

@@ -16,8 +16,12 @@ from training import run_record
 COMMAND = ["python", "-m", "training.train", "--records", "data/records/sample/train", "--run", "runs/demo"]
 
 
+TRAIN = {"images": 53, "bytes": 4000, "digest": "12ab"}
+
+
 def add(folder: Path, **changed) -> None:
     start = dict(command=COMMAND, step=0, seed=7, checkpoint="checkpoints/model.ckpt", restored="restored 3 of 4")
+    start["records"] = {"train": TRAIN, "validation": None}
     run_record.add_start(folder, **(start | changed))
 
 
@@ -52,6 +56,27 @@ def test_a_run_that_goes_on_adds_its_start(tmp_path):
     assert [start["step"] for start in both] == [0, 200]
     assert both[1]["restored"] is None and both[1]["time"] >= both[0]["time"]
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_other_records_than_the_run_began_with_are_named(tmp_path):
+    validation = {"images": 15, "bytes": 1000, "digest": "34cd"}
+    both = {"train": TRAIN, "validation": validation}
+    assert run_record.other_records(tmp_path, both) == []  # of a run that has not begun
+    (tmp_path / "run.json").write_text('{"starts": [{"step": 0}]}')
+    assert run_record.other_records(tmp_path, both) == []  # of a run from before records were written down
+    add(tmp_path, records=both)
+    assert run_record.other_records(tmp_path, both) == []
+    assert run_record.other_records(tmp_path, both | {"validation": None}) == []  # nothing is compared any more
+    same_size = both | {"train": TRAIN | {"digest": "99ff"}}
+    for _ in range(2):  # and once more, when the run has gone on with them
+        (told,) = run_record.other_records(tmp_path, same_size)
+        assert told.startswith(
+            "the training records are not those that the run began with (53 images of 4,000 bytes and 53"
+        )
+        add(tmp_path, step=2, records=same_size)
+    (told,) = run_record.other_records(tmp_path, both | {"validation": validation | {"images": 14, "bytes": 900}})
+    assert "validation records" in told and "(15 images of 1,000 bytes and 14 images of 900 bytes)" in told
+    assert "cannot be compared" in told and "\n" not in told
 
 
 def test_a_plan_is_written_as_its_text(tmp_path):

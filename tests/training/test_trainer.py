@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +18,7 @@ import tensorflow as tf
 
 from detect_faces.errors import UserError
 from tests.training import tiny_detector
+from tools import tfrecord_file
 from training import run_folder, train
 from training.metrics_log import read
 from training.validation import Validation
@@ -122,12 +125,23 @@ def test_what_a_run_leaves(start, capsys):
 
 
 @pytest.mark.slow
-def test_more_steps_go_on(start):
-    folder = start("longer", "--steps", "4")
+def test_more_steps_go_on_and_other_records_are_named(start, sample_records, tmp_path, capsys):
+    records = shutil.copytree(sample_records["train"], tmp_path / "records")
+    folder = start("longer", "--steps", "4", "--records", str(records))
     assert run_folder.finished_steps(folder) == 4
-    start("longer", "--steps", "6")
+    assert "not those that" not in capsys.readouterr().err
+    (shard,) = records.glob("*.tfrecord")
+    *_, last = tfrecord_file.positions(shard)
+    os.truncate(shard, last[0] - 12)  # without its last record
+    start("longer", "--steps", "6", "--records", str(records), "--validation", str(records))
     assert run_folder.finished_steps(folder) == 6
-    assert [entry["step"] for entry in json.loads((folder / "run.json").read_text())["starts"]] == [0, 4]
+    err = capsys.readouterr().err
+    assert re.search(r"warning: the training records are not those that the run began with \(53 images .* and 52", err)
+    assert re.search(
+        r"warning: the validation records are not those that the run began with \(15 images .* and 52", err
+    )
+    one, other = json.loads((folder / "run.json").read_text())["starts"]
+    assert (one["step"], other["step"]) == (0, 4) and one["records"] != other["records"]
 
 
 @pytest.mark.slow
