@@ -170,4 +170,7 @@ def _load(model: str | Path | None, backend: Backend, threads: int, input_size: 
                 f"no model {model.name!r}: it is missing from this installation, {MODELS}; install detect-faces again, "
                 "or give the folder of an exported model"
             )
+    elif not os.path.lexists(model):
+        names = ", ".join((*SHIPPED, *CASCADES))
+        raise UserError(f"{model}: no such model; give {names} or an exported model: its folder, or its model.json")
     return ExportedModel(model, threads, input_size)

@@ -15,6 +15,15 @@ class UserError(Exception):
     """Something the user can mend. The message is one line: which file (and line), what is wrong, what to do."""
 
 
+def one_line(text: str) -> str:
+    """As it may go to a terminal: control characters, which names of files may have, are escaped.
+
+    >>> print(one_line("a\\nb é"))
+    a\\nb é
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def run_command(main: Callable[[], int]) -> NoReturn:
     """Runs `main` and ends the process with its exit code; a UserError becomes one line on stderr and exit code 2."""
     if hasattr(sys.stdout, "reconfigure"):
@@ -31,6 +40,9 @@ def run_command(main: Callable[[], int]) -> NoReturn:
         code = EXIT_OK
     except OSError as error:  # an output that cannot be written, a full disk; inputs are reported where they are read
         print(f"error: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        code = EXIT_USAGE
+    except MemoryError:
+        print("error: there is not enough memory", file=sys.stderr)
         code = EXIT_USAGE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

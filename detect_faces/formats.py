@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from detect_faces.detections_file import ImageDetections
+from detect_faces.errors import one_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ def text(results: Iterable[Found]) -> Iterator[str]:
         faces = found.detections.faces
         if faces is None:
             continue
-        name = found.detections.image
+        name = one_line(found.detections.image)
         if found.frame is not None:
             name += f", frame {found.frame} ({found.seconds:.2f} s)"
         lines = [f"{name}: {len(faces) or 'no'} face{'' if len(faces) == 1 else 's'}\n"]

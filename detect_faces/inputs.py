@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -13,6 +14,8 @@ from detect_faces.image_header import SUFFIXES
 
 PATTERN = re.compile(r"[*?[]")
 URL = re.compile(r"https?://", re.IGNORECASE)
+# Of files in a folder that are not looked at, but may show faces: images that cannot be read, and videos.
+OTHER_PICTURES = {".heic", ".heif", ".avif", ".gif", ".tif", ".tiff", ".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm"}
 CAMERA = re.compile(r"camera:(\d{1,3})")
 
 
@@ -109,10 +112,13 @@ def image_name(inside: PurePath) -> PurePath:
 
 
 def _of_folder(folder: str, root: str) -> Iterator[Source]:
-    found = False
-    for path in _walk(folder):
+    found, left_out = False, Counter()
+    for path in _walk(folder, left_out):
         found = True
         yield Source(path, _below(path, root))
+    if left_out:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(left_out.items()))
+        print(f"note: {folder}: left out: {kinds}; of folders only images are taken that can be read", file=sys.stderr)
     if not found:
         problem = f"no file in this folder ends in {', '.join(SUFFIXES)}"
         yield Source(folder, image_name(PurePath(PurePath(folder).name)), problem=problem)
@@ -133,8 +139,12 @@ def _of_pattern(pattern: str) -> Iterator[Source]:
             yield from _of_folder(path, root)
 
 
-def _walk(folder: str) -> Iterator[str]:
-    """The files below a folder that are named as images, in order of their names; unreadable folders are left out."""
+def _walk(folder: str, left_out: Counter[str]) -> Iterator[str]:
+    """The files below a folder that are named as images, in order of their names; unreadable folders are left out.
+
+    Args:
+        left_out: to count other pictures and videos in, by their suffix.
+    """
     try:
         with os.scandir(folder) as scan:
             entries = sorted(scan, key=lambda entry: entry.name)
@@ -145,9 +155,21 @@ def _walk(folder: str) -> Iterator[str]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(os.path.join(folder, entry.name))
-        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():
+            yield from _walk(os.path.join(folder, entry.name), left_out)
+            continue
+        suffix = os.path.splitext(entry.name)[1].lower()
+        if suffix in SUFFIXES and _is_file_or_broken_link(entry):
             yield os.path.join(folder, entry.name)
+        elif suffix in OTHER_PICTURES:
+            left_out[suffix] += 1
+
+
+def _is_file_or_broken_link(entry: os.DirEntry) -> bool:
+    """Whether it is a file, or a link that leads nowhere or in a circle, to be reported. Pipes and devices are not."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    except OSError:  # a circle
+        return True
 
 
 def _below(path: str, root: str) -> PurePath:

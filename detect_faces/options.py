@@ -202,5 +202,5 @@ def seconds(text: str) -> float:
 
 def _within(value, low, high):
     if not low <= value <= high:  # not so of NaN either
-        raise ValueError(value)
+        raise argparse.ArgumentTypeError(f"{value:g} is not in {low:g}..{high:g}")
     return value

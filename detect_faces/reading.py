@@ -62,7 +62,7 @@ class Reading:
         def finish() -> Picture:
             refuse_without_memory(source.name, need)
             try:
-                return decode(data, source.name, header, reduced, to_write=self.copies > 0)
+                return decode(data, source.name, header, reduced, self.copies > 0)
             except MemoryError as error:
                 raise UserError(f"{source}: no memory left for {header.width} x {header.height} pixels") from error
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from detect_faces.ahead import Ahead
 from detect_faces.detections_file import ImageDetections
-from detect_faces.errors import UserError
+from detect_faces.errors import UserError, one_line
 from detect_faces.faces import Faces
 from detect_faces.formats import Found
 from detect_faces.guards import Limits, available_memory
@@ -78,7 +78,7 @@ class Session:
                 self.failed = True
                 self.progress.add(0)
                 self.progress.clear()
-                print(f"error: {error}", file=sys.stderr)
+                print(f"error: {one_line(str(error))}", file=sys.stderr)
                 yield Found(ImageDetections(source.name, error=str(error).removeprefix(f"{source}: ")))
             del outcome  # before the next one is waited for
 

@@ -135,16 +135,16 @@ def test_never_overwrites(tiny_model, photos, inputs, out, message, monkeypatch)
     ("arguments", "message"),
     [
         ([], "give images, folders or videos"),
-        (["two.png", "--min-score", "1.5"], "invalid score value"),
-        (["two.png", "--threads", "0"], "invalid thread_count value"),
+        (["two.png", "--min-score", "1.5"], "argument --min-score: 1.5 is not in 0..1"),
+        (["two.png", "--threads", "0"], "argument --threads: 0 is not in 1..64"),
         (["two.png", "--json", "--jsonl"], "not allowed with"),
-        (["two.png", "--tile", "20"], "invalid tile value"),
-        (["two.png", "--max-faces", "0"], "invalid count value"),
+        (["two.png", "--tile", "20"], "argument --tile: 20 is not in 64.."),
+        (["two.png", "--max-faces", "0"], "argument --max-faces: 0 is not in 1.."),
         (["two.png", "--blur", "a.png", "--fill", "b.png"], "not allowed with"),
         (["-", "--files-from", "-"], "standard input can only be read once"),
         (["two.png", "--null"], "--null belongs to --files-from"),
         (["--files-from", "nowhere.txt", "--draw", "out"], "--files-from nowhere.txt: No such file"),
-        (["two.png", "--model", "nowhere"], "nowhere: No such file or directory; give the folder of an exported model"),
+        (["two.png", "--model", "nowhere"], "nowhere: no such model; give fast, accurate, haar, "),
     ],
 )
 def test_wrong_usage_is_one_clear_line_and_exit_code_2(arguments, message):
@@ -315,6 +315,15 @@ def test_a_large_jpeg_is_decoded_smaller_for_boxes_only(tiny_model, tmp_path, mo
     monkeypatch.setattr(reading, "decode", lambda *args: asked.append(args[3]) or decode(*args))
     assert cli.run(["large.jpg", "--model", str(tiny_model), *options]) == 0
     assert asked == [reduced]
+
+
+def test_names_stay_on_their_line(photos, tmp_path):
+    names = [tmp_path / "two\nlines\x1b[31m é.png", tmp_path / "bad\n.png"]
+    names[0].write_bytes((photos / "two.png").read_bytes())
+    names[1].write_bytes(b"x")
+    done = command(*names, "--model", "haar")
+    assert (done.returncode, done.stdout) == (1, f"{tmp_path}/two\\nlines\\x1b[31m é.png: no faces\n")
+    assert done.stderr.startswith(f"error: {tmp_path}/bad\\n.png: not a JPEG") and done.stderr.count("\n") == 1
 
 
 def test_the_cascade_in_one_word(photos):

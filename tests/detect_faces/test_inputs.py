@@ -42,6 +42,21 @@ def test_links_to_folders_are_not_followed(folder):
     assert len(found("photos")) == 4
 
 
+def test_links_that_lead_nowhere_are_reported_and_pipes_left_alone(folder):
+    os.symlink("gone.jpg", "photos/c.jpg")
+    os.symlink("round.jpg", "photos/round.jpg")
+    os.symlink("b.jpg", "photos/same.jpg")
+    os.mkfifo("photos/pipe.jpg")
+    assert [name for name, _ in found("photos")][3:] == [f"photos/{n}.jpg" for n in ("b", "c", "round", "same")]
+
+
+def test_what_a_folder_has_besides_images_is_said(folder, capsys):
+    for name in ("clip.MP4", "a/clip.mp4", "a/photo.heic", "a/.hidden.mov"):
+        Path("photos", name).touch()
+    assert len(found("photos")) == 4
+    assert capsys.readouterr().err.startswith("note: photos: left out: 1 .heic, 2 .mp4; ")
+
+
 def test_a_file_is_taken_whatever_its_name(folder):
     assert found("photos/notes.txt", "photos/b.jpg", "gone.jpg") == [
         ("photos/notes.txt", "notes.txt.jpg"),
