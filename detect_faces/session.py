@@ -23,8 +23,9 @@ from detect_faces.selection import selected
 MOST_DECODERS = 2  # threads; the network keeps the other CPUs busy
 AHEAD = 4  # images that are decoded before their turn
 BUDGET = 1_000_000_000  # bytes for them, or half of what is free
-# A JPEG is decoded smaller when it stays this many times as large as the network's input.
-REDUCE_ABOVE = 4
+# A JPEG is decoded smaller when it stays this many times as large as the network's input. Nothing is lost by it, as the
+# decoder takes means where the network's own resizing leaves pixels out (python -m benchmarks.reduced_decoding).
+REDUCE_ABOVE = 2
 
 
 class Session:

@@ -317,6 +317,17 @@ def test_a_large_jpeg_is_decoded_smaller_for_boxes_only(tiny_model, tmp_path, mo
     assert asked == [reduced]
 
 
+@pytest.mark.parametrize(
+    ("side", "options", "reduced"), [(1279, [], 1), (1280, [], 2), (2560, [], 4), (2560, ["--input-size", "640"], 2)]
+)
+def test_twice_the_networks_input_is_left(tmp_path, monkeypatch, side, options, reduced):
+    cv2.imwrite(str(tmp_path / "large.jpg"), np.zeros((100, side, 3), np.uint8))
+    decode, asked = reading.decode, []
+    monkeypatch.setattr(reading, "decode", lambda *args: asked.append(args[3]) or decode(*args))
+    assert cli.run([str(tmp_path / "large.jpg"), "--model", "fast", *options]) == 0
+    assert asked == [reduced]
+
+
 def test_names_stay_on_their_line(photos, tmp_path):
     names = [tmp_path / "two\nlines\x1b[31m é.png", tmp_path / "bad\n.png"]
     names[0].write_bytes((photos / "two.png").read_bytes())
