@@ -46,11 +46,10 @@ def main(argv: list[str] | None = None) -> int:
     for name, variable in variables.items():
         variable.assign(state["variables"][name])
     averages = Averages(model.trainable_variables, decay=0.0)
-    trained = []
+    trained = [variables[name] for name in state["averages"]]
+    values = {variables[name].ref(): value for name, value in state["averages"].items()}
     for variable, average in zip(averages.variables, averages.values, strict=True):
-        if (value := state["averages"].get(variable.name.removesuffix(":0"))) is not None:
-            average.assign(value)
-            trained.append(variable)
+        average.assign(values.get(variable.ref(), variable))
     step = int(state["step"])
     candidate = Candidate(config, examples)
     candidate.take(step, model.variables, averages, trained)

@@ -32,7 +32,7 @@ def converted_loss(
     Returns:
         loss(variables, images, boxes, classes, weights), as `training.jax_step.make` takes it, and the shapes of the
         batch: images (B, H, W, 3) float32 RGB in 0..255, boxes (B, N, 4) yxyx in 0..1, padded with zeros, classes
-        (B, N, C) one-hot, weights (B, N), 0 for the padding. `variables` are by their Keras names without ":0".
+        (B, N, C) one-hot, weights (B, N), 0 for the padding. `variables` are named as by `names`.
 
     Raises:
         UserError: the model has operations that cannot be converted, or two variables of one name.
@@ -67,8 +67,18 @@ def converted_loss(
 
 
 def names(model) -> dict[str, tf.Variable]:
-    """The variables of a model by their Keras names without ":0". Raises UserError where two have one name."""
-    found = {_plain(variable.name): variable for variable in model.variables}
+    """The variables of a model by their Keras names, without ":0" and the number of an extractor that isn't the first.
+
+    Raises UserError where two have one name.
+    """
+    extractor = model._feature_extractor.name
+    first = re.sub(r"_\d+$", "", extractor)  # Keras counts those that a process has built
+
+    def name(variable: tf.Variable) -> str:
+        plain = _plain(variable.name)
+        return f"{first}{plain.removeprefix(extractor)}" if plain.startswith(f"{extractor}/") else plain
+
+    found = {name(variable): variable for variable in model.variables}
     if len(found) != len(model.variables):
         raise UserError("the model has variables of one name, which an exported step could not tell apart")
     return found
@@ -76,11 +86,10 @@ def names(model) -> dict[str, tf.Variable]:
 
 def _keys(model, parameters: Mapping) -> dict[str, str]:
     """{key of a converted function's parameter: name of the model's variable}."""
-    known = names(model)
-    keys = {key: _plain(key) for key in parameters}
-    if strange := [name for name in keys.values() if name not in known]:
+    known = {_plain(variable.name): name for name, variable in names(model).items()}
+    if strange := [key for key in parameters if _plain(key) not in known]:
         raise UserError(f"the losses read {strange[0]}, which is no variable of the model")
-    return keys
+    return {key: known[_plain(key)] for key in parameters}
 
 
 def _plain(name: str) -> str:
