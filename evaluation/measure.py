@@ -21,6 +21,7 @@ from detect_faces.whole_file import write_whole
 from evaluation import detectors
 from evaluation.detect import detect_one
 from evaluation.detectors import Detector
+from evaluation.pairing import without_folder
 from tools.annotations import AnnotatedImage
 from tools.report import Report
 
@@ -170,6 +171,7 @@ def _in_turn(runs: Sequence[Run], image: AnnotatedImage, pixels: np.ndarray, tur
 
 
 def _given(run: Run, lines: dict[str, ImageDetections], images: Sequence[AnnotatedImage]) -> Iterable[ImageDetections]:
+    lines = {line.image: line for line in without_folder(lines.values(), {image.name for image in images})}
     missing = [image.name for image in images if image.name not in lines]
     if missing:
         raise UserError(

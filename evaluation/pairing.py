@@ -4,7 +4,8 @@ Detections are a detections file (.jsonl), COCO results (.json, evaluation.coco_
 folder, evaluation.wider_submission).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def lines_for(
             that cannot be compared.
     """
     lines: dict[str, ImageDetections] = {}
-    for line in _read(Path(path), images, ids):
+    for line in without_folder(_read(Path(path), images, ids), {image.name for image in images}):
         if line.image in lines:
             raise UserError(f"{path}: {line.image} is there twice")
         lines[line.image] = line
@@ -68,6 +69,22 @@ def lines_for(
             more = "" if len(names) == 1 else ", ..."
             raise UserError(f"{path}: {len(names)} of {len(sizes)} {what} ({names[0]}{more}); make it on these images")
     return [lines[name] for name in sizes]
+
+
+def without_folder(lines: Iterable[ImageDetections], names: Collection[str]) -> Iterator[ImageDetections]:
+    """Lines of `detect-faces FOLDER`, whose images have the folder in front, with the names that annotations have.
+
+    Args:
+        names: of the annotated images. What the first line has in front of one of them is taken off all lines that
+            begin with it, where not one line has a name of theirs as it stands.
+    """
+    lines = list(lines)
+    known = set(names)
+    if not lines or any(line.image in known for line in lines):
+        return iter(lines)
+    parts = lines[0].image.split("/")
+    folder = next((f"{'/'.join(parts[:n])}/" for n in range(1, len(parts)) if "/".join(parts[n:]) in known), "")
+    return (replace(line, image=line.image.removeprefix(folder)) for line in lines)
 
 
 def _read(path: Path, images: Sequence[AnnotatedImage], ids: coco_results.Ids | None):

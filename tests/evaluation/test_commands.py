@@ -94,6 +94,16 @@ def test_table_of_perfect_detections(records, truth_as_detections, capsys):
     assert "0.5000    1.0000     1.0000     1.0000" in out
 
 
+@pytest.mark.parametrize("folder", ["/photographs/of/people/", "photographs/"])
+def test_a_folder_in_front_of_the_names_is_taken_off(records, truth_as_detections, folder, tmp_path, capsys):
+    rewritten(truth_as_detections, lambda lines: [line | {"image": folder + line["image"]} for line in lines])
+    assert evaluate.main(["--records", records, "--detections", str(truth_as_detections)]) == 0
+    assert "AP50        1.0000" in capsys.readouterr().out
+    output = tmp_path / "compared"
+    compare.main(["--records", records, "--detector", f"detections={truth_as_detections}", "--output", str(output)])
+    assert "truth" in (output / "compare.md").read_text()
+
+
 def rewritten(path: Path, change) -> Path:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps(line) + "\n" for line in change(lines)))
