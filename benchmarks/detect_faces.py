@@ -1,4 +1,4 @@
-"""python -m benchmarks.detect_faces --model FOLDER PHOTO: what the command detect-faces takes, from start to end.
+"""python -m benchmarks.detect_faces PHOTO: what the command detect-faces takes, from start to end.
 
 Start-up: the command on one photograph, against a ten-line script with OpenCV's face cascade, as whole processes and in
 turns; the photograph is made smaller for the other rows. The script looks for faces from 20 pixels.
@@ -8,12 +8,12 @@ threads, as the median of several rounds, and which share of them goes into deco
 the network, and the rest: reading the file, the guards, suppression, and a line of JSON. One image after another here;
 the command decodes beside the network, and the last column is what an image takes there, of a list of the same image.
 
-Detectors: the same images, decoded, with other detectors that are installed, by the names of evaluation.detectors.
+Detectors: milliseconds of CPU time, of all threads together, for the same images, decoded, in turns with others that are
+installed, by the names of evaluation.detectors.
 """
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -33,7 +33,7 @@ from detect_faces.guards import Limits
 from detect_faces.images import read_image
 from detect_faces.inputs import Source, image_name
 from detect_faces.reading import Reading
-from detect_faces.session import REDUCE_ABOVE
+from detect_faces.shrinking import enough_side, in_pixels_of, shrunk
 from evaluation import detectors
 
 CASCADE = """
@@ -74,11 +74,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("photo", type=Path, help="a photograph with faces, as large as the largest of --sides")
-    parser.add_argument("--model", required=True, metavar="FOLDER")
+    parser.add_argument("--model", default="fast", metavar="MODEL", help="as detect-faces takes it [fast]")
     parser.add_argument("--sides", type=int, nargs="+", default=[640, 1280, 1920, 4000], metavar="N", help="in pixels")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="of the network")
     parser.add_argument("--rounds", type=int, default=10, metavar="N")
-    parser.add_argument("--against", nargs="*", default=["cascade"], metavar="NAME", help="as evaluation names them")
+    against = ["cascade", "cascade=alt2"]
+    parser.add_argument(
+        "--against", nargs="*", default=against, metavar="NAME", help="as evaluation.detectors has them"
+    )
     return parser.parse_args(arguments)
 
 
@@ -134,7 +137,7 @@ def _parts(files: dict[tuple[int, str], Path], work: Path, options: argparse.Nam
 def _parts_of_one(detector: Detector, path: Path, rounds: int, clock: Clock) -> tuple[float, list[float]]:
     """The median in ms of everything, and the shares of decoding, resizing, the network, and the rest."""
     source = Source(str(path), image_name(path))
-    side = REDUCE_ABOVE * max(detector.model.width, detector.model.height)
+    side = enough_side(detector, None)
     look = Reading(Limits(), lambda: side)
     rows = []
     with (
@@ -147,7 +150,10 @@ def _parts_of_one(detector: Detector, path: Path, rounds: int, clock: Clock) -> 
                 spent.clear()
             start = clock()
             picture = look.prepare(source)[1]()
-            faces = detector.detect(picture.image)
+            decoded = clock()
+            image = shrunk(picture.image, side)
+            resize.append(clock() - decoded)
+            faces = in_pixels_of(detector.detect(image), image, picture.width, picture.height)
             json.dumps(ImageDetections(source.name, picture.width, picture.height, faces, 0.0).to_json())
             whole = 1000 * (clock() - start)
             if number > 1:
@@ -191,28 +197,26 @@ def _ms_in_a_folder(path: Path, work: Path, threads: int, options: argparse.Name
 
 
 def _detectors(files: dict[tuple[int, str], Path], options: argparse.Namespace) -> None:
-    threads = options.threads[-1]
-    loaded = {"detect-faces": Detector(options.model, threads=threads)}
+    detector = Detector(options.model, threads=1)
+    loaded = {f"{options.model}": detector}
     for spec in options.against:
-        name, model = detectors.parse(spec)
         try:
-            loaded[name] = detectors.load(name, model, threads)
+            other = detectors.load(*detectors.parse(spec), threads=1)
+            loaded[other.name] = other
         except UserError as error:
-            print(f"note: {name} is left out: {error}", file=sys.stderr)
-    print(f"\n| longer side, px | {' | '.join(f'{name}, ms' for name in loaded)} |")
+            print(f"note: {spec} is left out: {error}", file=sys.stderr)
+    print(f"\n| longer side, px | {' | '.join(loaded)} |")
     print("|---" * (1 + len(loaded)) + "|")
     for side in options.sides:
         image = read_image(files[side, "JPEG"])
-        row = []
-        for detector in loaded.values():
-            times = []
-            for _ in range(max(3, options.rounds // 2)):
-                start = time.perf_counter()
-                detector.detect(image)
-                times.append(1000 * (time.perf_counter() - start))
-            row.append(f"{statistics.median(times):.1f}")
-        print(f"| {side} | {' | '.join(row)} |", flush=True)
-    print(f"\nthreads: {threads}; CPUs: {len(os.sched_getaffinity(0))}", file=sys.stderr)
+        times: dict[str, list[float]] = {name: [] for name in loaded}
+        for number in range(options.rounds + 1):
+            for name, each in loaded.items():
+                start = time.process_time()
+                each.detect(image, each.min_score)
+                if number:  # the first round also sets up memory
+                    times[name].append(1000 * (time.process_time() - start))
+        print(f"| {side} | {' | '.join(f'{statistics.median(times[name]):.0f}' for name in loaded)} |", flush=True)
 
 
 if __name__ == "__main__":

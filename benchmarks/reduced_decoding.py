@@ -1,6 +1,6 @@
 """python -m benchmarks.reduced_decoding --format wider_face --annotations FILE --images DIR: reduced decoding's cost.
 
-detect-faces decodes a large JPEG at 1/2, 1/4 or 1/8 where it stays REDUCE_ABOVE times as large as the network's input.
+detect-faces decodes a large JPEG at 1/2, 1/4 or 1/8 where it stays ENOUGH times as large as the network's input.
 This finds the faces of the same large JPEGs both ways, and gives AP50 in full and the paired difference (reduced less
 in full). Large JPEGs are made of the annotated images, which are small, in two ways:
 
@@ -23,7 +23,7 @@ from detect_faces import Detector, Faces
 from detect_faces.errors import EXIT_OK, run_command
 from detect_faces.guards import Limits, checked_header
 from detect_faces.images import REDUCED, decode, decode_image
-from detect_faces.session import REDUCE_ABOVE
+from detect_faces.shrinking import ENOUGH
 from evaluation import bootstrap
 from evaluation.image_curves import ImageCurves
 from evaluation.matched_set import match_set
@@ -50,9 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--model", default="fast", metavar="MODEL")
     parser.add_argument("--grids", type=int, nargs="*", default=[2, 3, 4], metavar="N", help="[2 3 4]")
-    parser.add_argument(
-        "--enlarged", type=float, nargs="*", default=[REDUCE_ABOVE], metavar="X", help="left, in inputs"
-    )
+    parser.add_argument("--enlarged", type=float, nargs="*", default=[ENOUGH], metavar="X", help="left, in inputs")
     data_set.add_options(parser)
     options = parser.parse_args(arguments)
     detector = Detector(options.model)

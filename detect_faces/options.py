@@ -76,8 +76,8 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--whole",
         action="store_true",
-        help="decode large JPEGs in full, where only boxes are asked for; else at 1/2, 1/4 or 1/8 when they stay twice "
-        "as large as the network's input",
+        help="look at large images in full; else at 1/2, 1/4 or 1/8 (JPEGs are decoded so, where only boxes are asked "
+        "for) as long as that is twice as large as the network's input",
     )
     parser.add_argument("--allow-urls", action="store_true", help="fetch inputs that begin with http:// or https://")
 

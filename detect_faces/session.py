@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from detect_faces.ahead import Ahead
 from detect_faces.detections_file import ImageDetections
 from detect_faces.errors import UserError, one_line
-from detect_faces.faces import Faces
 from detect_faces.formats import Found
 from detect_faces.guards import Limits, available_memory
 from detect_faces.images import Picture
@@ -19,13 +18,11 @@ from detect_faces.outputs import Outputs
 from detect_faces.progress import Progress
 from detect_faces.reading import Reading, Video
 from detect_faces.selection import selected
+from detect_faces.shrinking import enough_side, in_pixels_of, shrunk
 
 MOST_DECODERS = 2  # threads; the network keeps the other CPUs busy
 AHEAD = 4  # images that are decoded before their turn
 BUDGET = 1_000_000_000  # bytes for them, or half of what is free
-# A JPEG is decoded smaller when it stays this many times as large as the network's input. Nothing is lost by it, as the
-# decoder takes means where the network's own resizing leaves pixels out (python -m benchmarks.reduced_decoding).
-REDUCE_ABOVE = 2
 
 
 class Session:
@@ -86,11 +83,12 @@ class Session:
     def _of_picture(self, source: Source, picture: Picture) -> ImageDetections:
         start = time.perf_counter()
         try:
-            faces = self._detector.detect(picture.image, self._options.min_score)
+            image = shrunk(picture.image, self._enough_side())
+            faces = self._detector.detect(image, self._options.min_score)
         except MemoryError as error:
             raise UserError(f"{source}: no memory left to look at {picture.width} x {picture.height} pixels") from error
         ms = 1000 * (time.perf_counter() - start)
-        faces = _scaled(faces, picture)
+        faces = in_pixels_of(faces, image, picture.width, picture.height)
         faces = faces.select(selected(faces, self._options))
         self._outputs.write(source, picture, faces)
         self.progress.add(len(faces))
@@ -105,13 +103,16 @@ class Session:
 
     def _reduced_side(self) -> int:
         """Pixels that the longer side of an image has to keep when it is decoded; 0 where it is wanted as it is."""
-        if self._outputs.changes or self._options.tile or self._options.whole:
+        if self._outputs.changes:
             return 0
         self._loaded.wait()
-        model = self._detector and self._detector.model
-        if model is None:  # a cascade looks at every size; nor is anything known of a SavedModel
+        return self._enough_side()
+
+    def _enough_side(self) -> int:
+        """Pixels of the longer side of an image that the detector can make use of; 0: all."""
+        if self._options.whole or self._detector is None:  # not loaded, which ends the run
             return 0
-        return REDUCE_ABOVE * (self._options.input_size or max(model.width, model.height))
+        return enough_side(self._detector, self._options.input_size)
 
     def _load_detector(self):
         from detect_faces.detector import Detector
@@ -131,12 +132,3 @@ class Session:
             note = f"note: this model gives no score below {detector.score_threshold}"
             print(f"{note}; --min-score {options.min_score} is lower", file=sys.stderr)
         return detector
-
-
-def _scaled(faces: Faces, picture: Picture) -> Faces:
-    """In pixels of the whole picture, where it was decoded smaller."""
-    height, width = picture.image.shape[:2]
-    if (width, height) == (picture.width, picture.height):
-        return faces
-    x, y = picture.width / width, picture.height / height
-    return Faces(faces.xyxy * [x, y, x, y], faces.scores)

@@ -317,6 +317,18 @@ def test_a_large_jpeg_is_decoded_smaller_for_boxes_only(tiny_model, tmp_path, mo
     assert asked == [reduced]
 
 
+@pytest.mark.parametrize("outputs", [[], ["--draw", "out.png"]])
+def test_a_large_picture_is_looked_at_by_means_of_its_pixels(tiny_model, tmp_path, monkeypatch, capsys, outputs):
+    monkeypatch.chdir(tmp_path)
+    image = np.zeros((1600, 1600, 3), np.uint8)
+    image[:, ::100, 2] = 255  # what the network would look at: every hundredth column
+    cv2.imwrite("lines.png", image)
+    assert cli.run(["lines.png", "--model", str(tiny_model), "--jsonl", *outputs]) == 0
+    assert cli.run(["lines.png", "--model", str(tiny_model), "--jsonl", "--whole", *outputs]) == 0
+    by_means, in_full = (json.loads(line)["faces"] for line in capsys.readouterr().out.splitlines())
+    assert len(by_means) == 0 and len(in_full) > 0
+
+
 @pytest.mark.parametrize(
     ("side", "options", "reduced"), [(1279, [], 1), (1280, [], 2), (2560, [], 4), (2560, ["--input-size", "640"], 2)]
 )
