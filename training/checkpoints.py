@@ -67,6 +67,7 @@ def main(argv: list[str] | None = None) -> int:
             seed=settings(config).seed,
             checkpoint=str(options.weights),
             restored=about.get("restored"),
+            records={"train": examples.fingerprint(), "validation": None},
         )
         run_folder.save_weights(run / run_folder.LAST, candidate.model, step)
     print(run_folder.weights_path(run))

@@ -69,8 +69,7 @@ def run(options: argparse.Namespace, until_the_end: ExitStack) -> int:
     examples = Examples(shards)
     about = {
         "step_file": contents.digest,
-        "records": step_images.fingerprint(examples),
-        "images": len(examples),
+        "records": examples.fingerprint(),
         "pipeline": contents.pipeline,
         "restored": described.restored,
     }
@@ -153,8 +152,8 @@ def _begun(path: Path, about: Mapping, options: argparse.Namespace) -> dict | No
         raise UserError(f"{path}: of another step file than {options.step}; give another --output, or delete it")
     if before.get("records") != about["records"]:
         raise UserError(
-            f"{path}: trained on {before.get('images')} images, and {options.records} has others ({about['images']}); "
-            "give the same records, or another --output"
+            f"{path}: trained on {before.get('records', {}).get('images')} images, and {options.records} has others "
+            f"({about['records']['images']}); give the same records, or another --output"
         )
     return state
 

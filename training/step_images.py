@@ -1,6 +1,5 @@
 """The images that an exported step trains on: records read and decoded without TensorFlow, once where memory allows."""
 
-import hashlib
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -117,11 +116,3 @@ def memory_for_images(gigabytes: float | None) -> int:
     if gigabytes is not None:
         return int(gigabytes * 1e9)
     return (available_memory() or _UNKNOWN) // 2
-
-
-def fingerprint(examples: Examples) -> str:
-    """A digest of where the records of a set are and how long, which tells one set from another."""
-    digest = hashlib.sha256()
-    for values in (examples.file_of, examples.offsets, examples.lengths):
-        digest.update(np.ascontiguousarray(values, np.int64).tobytes())
-    return digest.hexdigest()
