@@ -38,6 +38,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         parser.error("give images, folders or videos, or --files-from FILE")
     if options.null and options.files_from is None:
         parser.error("--null belongs to --files-from")
+    if (options.square or options.margin is not None) and not options.crop:
+        parser.error("--margin and --square belong to --crop")
     if options.inputs.count("-") + (options.files_from == "-") > 1:
         parser.error("standard input can only be read once")
     options.format = next((name for name in FORMATS if getattr(options, name)), "text")

@@ -116,7 +116,8 @@ class Outputs:
                 raise UserError(f"{change.option} {change.out}: has to be a folder, and this is a file")
         elif one_file and not out.is_dir() and not change.out.endswith(os.sep):
             if out.suffix.lower() not in SUFFIXES + VIDEO_SUFFIXES:
-                raise UserError(f"{change.option} {change.out}: end the name in one of {', '.join(SUFFIXES)}")
+                known = f"{', '.join(SUFFIXES)}, or a folder's in {os.sep}"
+                raise UserError(f"{change.option} {change.out}: end the name in one of {known}")
             self._refuse_input(change, out)
             return {sources[0]: out}
         elif out.exists() and not out.is_dir():

@@ -135,6 +135,7 @@ def test_never_overwrites(tiny_model, photos, inputs, out, message, monkeypatch)
     ("arguments", "message"),
     [
         ([], "give images, folders or videos"),
+        (["two.png", "--square"], "--margin and --square belong to --crop"),
         (["two.png", "--min-score", "1.5"], "argument --min-score: 1.5 is not in 0..1"),
         (["two.png", "--threads", "0"], "argument --threads: 0 is not in 1..64"),
         (["two.png", "--json", "--jsonl"], "not allowed with"),
