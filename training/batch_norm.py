@@ -34,7 +34,8 @@ def reestimate(model: DetectionModel, batches: Iterable[tf.Tensor], predict: Cal
     Args:
         model: the model; its moving statistics are replaced, nothing else of it.
         batches: preprocessed images, each (B, H, W, 3) float32.
-        predict: runs the network on one batch.
+        predict: runs the network on one batch. A tf.function that nothing else calls is traced here, at its first
+            batch, and not again while the same layers are measured.
 
     Returns:
         the number of layers measured: those that the config doesn't freeze. Where it freezes all, no batch is taken.
@@ -48,7 +49,8 @@ def reestimate(model: DetectionModel, batches: Iterable[tf.Tensor], predict: Cal
     try:
         for layer in layers:
             layer.momentum = 0.0  # after a pass the moving statistics are that batch's own
-        predict = tf.function(predict, reduce_retracing=True, autograph=False)  # traced here, with this momentum
+        if not isinstance(predict, tf.types.experimental.PolymorphicFunction):
+            predict = tf.function(predict, reduce_retracing=True, autograph=False)  # traced here, with this momentum
         for batch in batches:
             predict(batch)
             for layer, measured in zip(layers, moments, strict=True):

@@ -36,6 +36,8 @@ class Candidate:
         self.step: int | None = None
         self.measured = 0
         self._data: tf.data.Dataset | None = None  # made once: it is traced when it is made
+        self._measure = None  # a tf.function: traced once for each set of trained variables
+        self._trained: set | None = None
 
     def take(
         self, step: int, variables: Sequence[tf.Variable], averages: Averages, trained: Sequence[tf.Variable]
@@ -55,13 +57,16 @@ class Candidate:
             own.assign(averaged.get(variable.ref(), variable))
         refs = {variable.ref() for variable in trained}
         pairs = zip(self.model.variables, variables, strict=True)
-        self._modes.follow([own for own, variable in pairs if variable.ref() in refs])
+        own_trained = [own for own, variable in pairs if variable.ref() in refs]
+        self._modes.follow(own_trained)
+        if self._trained != (own_refs := {own.ref() for own in own_trained}):
+            self._trained, self._measure = own_refs, _traced_once(self.model)
         count = settings(self._config).batch_norm_batches
         if count:
             self.measured = batch_norm.reestimate(
                 self.model,
                 ((features[inputs.IMAGE], features[inputs.TRUE_SHAPE]) for features, _ in self._batches(count)),
-                lambda batch: self.model.predict(*batch),
+                self._measure,
             )
         self.step = step
 
@@ -76,3 +81,8 @@ class Candidate:
                 self._config, self.model, self._examples, seed=seed, batch_size=batch_size
             )
         return self._data.take(count)
+
+
+def _traced_once(model: detection_model.DetectionModel):
+    """A pass of a model over a batch of (images, true shapes), for `batch_norm.reestimate`."""
+    return tf.function(lambda batch: model.predict(*batch), reduce_retracing=True, autograph=False)

@@ -91,6 +91,18 @@ def test_batches_of_several_shapes():
     assert model.first.moving_mean.numpy() == pytest.approx(np.mean(means, axis=0), rel=1e-3, abs=1e-4)
 
 
+def test_a_function_that_is_traced_once_measures_each_time():
+    model, batches = SmallModel(), some_batches()
+    measure = tf.function(lambda batch: model(batch), reduce_retracing=True, autograph=False)
+    batch_norm.reestimate(model, map(tf.constant, batches), measure)
+    model.network.layers[0].kernel.assign(2 * model.network.layers[0].kernel)
+    batch_norm.reestimate(model, map(tf.constant, batches), measure)
+    mean, variance = pooled([conv(model.network.layers[0], batch) for batch in batches])
+    assert model.first.moving_mean.numpy() == pytest.approx(mean, rel=1e-3, abs=1e-4)
+    assert model.first.moving_variance.numpy() == pytest.approx(variance, rel=4e-3)
+    assert measure.experimental_get_tracing_count() == 1
+
+
 def test_a_frozen_layer_keeps_its_statistics():
     model = SmallModel(frozen=(False, None))
     assert batch_norm.reestimate(model, map(tf.constant, some_batches()), model) == 1
