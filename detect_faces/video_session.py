@@ -29,7 +29,7 @@ from detect_faces.video import VideoReader, VideoWriter
 AHEAD = 4  # frames that are read before their turn, where there is memory for them
 # Frames' worth of memory that a video takes (measured with 4K and MPEG-4): those that wait and are held for tracking,
 # what decoder and encoder keep, and copies.
-FRAMES_READ, FRAMES_WRITTEN = 12, 18
+FRAMES_READ, FRAMES_WRITTEN = 14, 20
 BUDGET = 256_000_000  # bytes for frames that wait, or an eighth of what is free
 
 

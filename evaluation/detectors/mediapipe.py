@@ -1,8 +1,8 @@
 """MediaPipe's face detector (BlazeFace): `mediapipe=blaze_face_short_range.tflite` with today's package, which has no
 model of its own; `mediapipe=short` or `full` with the packages up to 0.10.21, whose `solutions` carry both.
 
-The old packages give no score below 0.5, whatever is asked for (seen with 0.10.21), so that their curve is short. Today's
-do (1.2.3).
+The old packages give no score below 0.5, whatever is asked for (seen with 0.10.21), so that their curve is short;
+1.2.3 does.
 """
 
 import cv2

@@ -171,7 +171,7 @@ def test_no_camera(run):
 def test_frames_that_memory_cannot_hold(run, clip, tmp_path, capsys, monkeypatch):
     path = clip("clip.avi", [frame(number) for number in range(4)])
     monkeypatch.setattr(guards, "RESERVE", 0)
-    monkeypatch.setattr(guards, "available_memory", lambda: 15 * 3 * SIDE * SIDE)  # enough to look at it
+    monkeypatch.setattr(guards, "available_memory", lambda: 17 * 3 * SIDE * SIDE)  # enough to look at it
     assert run(path)[0] == 0
     assert cli.run([str(path), "--blur", str(tmp_path / "out.mp4"), "--model", "haar"]) == 1
     assert "clip.avi: takes 0 MB of memory" in capsys.readouterr().err
