@@ -20,9 +20,9 @@ from pathlib import Path
 import tensorflow as tf
 
 from detect_faces.errors import EXIT_OK, UserError, run_command
-from training import devices, phases, run_record, start, step_file
+from training import devices, phases, run_record, start, step_file, step_state
 from training.augmentation import COLOURS, FLIP
-from training.jax_step import Rule, initial_state, make
+from training.jax_step import Rule, make
 from training.od_api import config_check, optimizer, overrides, pipeline, tf1_names, to_jax
 from training.od_api import model as detection_model
 from training.od_api.trainer_settings import settings
@@ -130,7 +130,8 @@ def exported(config, model, *, platforms: Sequence[str], boxes: int = BOXES, res
     )
     variables = {name: variable.numpy() for name, variable in to_jax.names(model).items()}
     is_trained = {variable.ref() for variable in trained}
-    state = initial_state(variables, [n for n, v in to_jax.names(model).items() if v.ref() in is_trained])
+    chosen_names = [name for name, variable in to_jax.names(model).items() if variable.ref() in is_trained]
+    state = step_state.initial_state(variables, chosen_names)
     rule, steps = rule_of(config), _schedule_of(train)
     shapes = jax.tree.map(lambda value: jax.ShapeDtypeStruct(value.shape, value.dtype), state)
     batch = [jax.ShapeDtypeStruct(spec.shape.as_list(), "float32") for spec in specs]
@@ -143,6 +144,7 @@ def exported(config, model, *, platforms: Sequence[str], boxes: int = BOXES, res
         width=size[1],
         boxes=boxes,
         classes=ssd.num_classes,
+        trained=chosen_names,
         inputs=_inputs(specs),
         normalisation=detection_model.normalise(model, tf.constant([0.0, 255.0])),
         compute="bfloat16" if train.use_bfloat16 else "float32",

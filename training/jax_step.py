@@ -1,16 +1,15 @@
 """A training step in JAX: the gradients of a loss, clipped, Adam, and the average of the weights; no TensorFlow.
 
 The arithmetic is that of `training.steps` with Keras's Adam (Kingma and Ba, 2015, with the epsilon of the end of their
-section 2, which lies inside of the bias correction; most other implementations have it outside). A state is
-{"step": int32, "variables": {name: array}, "first", "second", "averages": {name of a trained variable: array}}.
+section 2, which lies inside of the bias correction; most other implementations have it outside). States are those of
+`training.step_state`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 BETA_1, BETA_2 = 0.9, 0.999  # of Keras's Adam; the OD API's config has no fields for them
 _WARM = 10.0  # as in training.steps.Averages
@@ -39,23 +38,6 @@ class Rule:
     epsilon: float = 1e-7
     clip: float = 0.0
     average_decay: float = 0.0
-
-
-def initial_state(variables: Mapping[str, np.ndarray], trained: Sequence[str]) -> dict:
-    """The state before the first step, of float32 arrays.
-
-    Args:
-        variables: of the model, by name.
-        trained: the names of those that are trained.
-    """
-    zeros = {name: np.zeros_like(variables[name]) for name in trained}
-    return {
-        "step": np.int32(0),
-        "variables": dict(variables),
-        "first": zeros,
-        "second": {name: value.copy() for name, value in zeros.items()},
-        "averages": {name: np.array(variables[name]) for name in trained},
-    }
 
 
 def make(loss: Loss, rule: Rule) -> Callable[..., tuple[dict, dict]]:

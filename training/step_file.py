@@ -3,7 +3,7 @@
     description.json    shapes, augmentation, versions, ...: the fields of Description
     pipeline.config     that it was made of
     step.jax            the step of training.jax_step, serialised by jax.export
-    state.npz           its state before the first step, of training.step_state
+    state.npz           the variables that it starts from, of training.step_state
     anchors.npy         (anchors, 4) float32 yxyx in 0..1: what the boxes are matched to
 
 The checksums of the zip are those of its contents; nothing in it is pickled, and nothing of it is run but the step.
@@ -37,6 +37,7 @@ class Description:
         height, width: of the images, in pixels.
         boxes: of an image, with the padding.
         classes: without the background.
+        trained: the names of the variables that are trained.
         inputs: of the step behind its state: [{"name", "shape", "dtype", "what"}].
         normalisation: what the step makes of the pixel values 0 and 255 before the network sees them.
         compute: the type of the activations: float32 or bfloat16; the state is float32.
@@ -59,6 +60,7 @@ class Description:
     width: int
     boxes: int
     classes: int
+    trained: list[str]
     inputs: list[dict]
     normalisation: list[float]
     compute: str
@@ -88,7 +90,8 @@ class StepFile:
     """The contents of a step.zip.
 
     Attributes:
-        description, pipeline, step, state, anchors: as the module says.
+        description, pipeline, step, anchors: as the module says.
+        state: before the first step, of training.step_state.
         digest: SHA-256 of the file, hexadecimal; "" of one that isn't read from a file.
     """
 
@@ -108,7 +111,7 @@ def write(path: Path, contents: StepFile) -> None:
         "description.json": json.dumps(asdict(contents.description), indent=2).encode() + b"\n",
         "pipeline.config": contents.pipeline.encode(),
         "step.jax": contents.step,
-        "state.npz": step_state.to_bytes(contents.state),
+        "state.npz": step_state.to_bytes(contents.state, parts=("variables",)),
         "anchors.npy": anchors.getvalue(),
     }
     with whole_file(path, "wb") as file, zipfile.ZipFile(file, "w") as archive:
@@ -132,7 +135,8 @@ def read(path: Path) -> StepFile:
                 )
             description = Description(**{field.name: said[field.name] for field in fields(Description)})
             pipeline, step = archive.read("pipeline.config").decode(), archive.read("step.jax")
-            state, _ = step_state.from_bytes(archive.read("state.npz"))
+            stored, _ = step_state.from_bytes(archive.read("state.npz"), ("variables",))
+            state = step_state.initial_state(stored["variables"], description.trained)
             anchors = np.load(io.BytesIO(archive.read("anchors.npy")), allow_pickle=False)
     except (*step_state.DAMAGED, TypeError) as error:
         raise UserError(f"{path}: damaged or cut off, or no step.zip; copy it or export it again") from error

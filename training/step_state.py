@@ -13,7 +13,7 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,23 @@ WEIGHTS = ("variables", "averages")
 
 # What a damaged .npz raises, depending on where it is damaged.
 DAMAGED = (ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
+
+def initial_state(variables: Mapping[str, np.ndarray], trained: Sequence[str]) -> dict:
+    """The state before the first step: {"step": int32, "variables": {name: array}, "first", "second", "averages"}.
+
+    Args:
+        variables: of the model, by name.
+        trained: the names of those that are trained.
+    """
+    zeros = {name: np.zeros_like(variables[name]) for name in trained}
+    return {
+        "step": np.int32(0),
+        "variables": dict(variables),
+        "first": zeros,
+        "second": {name: value.copy() for name, value in zeros.items()},
+        "averages": {name: np.array(variables[name]) for name in trained},
+    }
 
 
 def to_bytes(state: Mapping, about: Mapping | None = None, parts: tuple[str, ...] = PARTS) -> bytes:
@@ -55,7 +72,11 @@ def from_bytes(data: bytes, parts: tuple[str, ...] = PARTS) -> tuple[dict, dict]
                 state[part][name] = arrays[key]
             else:
                 raise ValueError(f"{key} is nothing that a state has")
-    if "step" not in state or not isinstance(about, dict) or not state["averages"].keys() <= state["variables"].keys():
+    if (
+        "step" not in state
+        or not isinstance(about, dict)
+        or not state.get("averages", {}).keys() <= state["variables"].keys()
+    ):
         raise ValueError("not the state of a step")
     return state, about
 

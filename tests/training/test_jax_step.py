@@ -27,7 +27,7 @@ def loss(variables, factor):
 @pytest.mark.parametrize("clip", [0.0, 0.3])
 def test_steps_are_those_of_keras(clip):
     rule = jax_step.Rule(0.02, cosine=False, epsilon=1e-4, clip=clip, average_decay=0.5)
-    state, step = jax_step.initial_state(START, ["a", "b"]), jax_step.make(loss, rule)
+    state, step = step_state.initial_state(START, ["a", "b"]), jax_step.make(loss, rule)
     a, b = (tf.Variable(START[name]) for name in ("a", "b"))
     adam, averages = tf.keras.optimizers.Adam(0.02, epsilon=1e-4), Averages([a, b], 0.5)
     for number in range(12):
@@ -67,7 +67,7 @@ def test_the_learning_rate_is_that_of_the_od_api(total, warmup, hold):
 
 
 def test_a_state_and_its_file(tmp_path):
-    state = jax_step.initial_state(START, ["a"])
+    state = step_state.initial_state(START, ["a"])
     step_state.save(tmp_path / "s.npz", state, {"pipeline": "ä"})
     read, about = step_state.load(tmp_path / "s.npz")
     assert about == {"pipeline": "ä"} and read["step"] == 0 and read.keys() == state.keys()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training import jax_step, step_file
+from training import jax_step, step_file, step_state
 
 BATCH, SIDE, BOXES = 4, 32, 12
 DESCRIPTION = {
@@ -14,6 +14,7 @@ DESCRIPTION = {
     "width": SIDE,
     "boxes": BOXES,
     "classes": 1,
+    "trained": ["guess/kernel", "guess/bias"],
     "inputs": [],
     "normalisation": [0.0, 1.0],
     "compute": "float32",
@@ -55,7 +56,7 @@ def write(path: Path, *, rule: jax_step.Rule = RULE, loss=loss, **changes) -> Pa
 
     description = step_file.Description(**{**DESCRIPTION, "rule": vars(rule), **changes})
     variables = VARIABLES | {"guess/moving_mean": np.zeros(3, np.float32)}
-    state = jax_step.initial_state(variables, list(VARIABLES))
+    state = step_state.initial_state(variables, list(VARIABLES))
     shape = jax.ShapeDtypeStruct
     batch = [
         shape((BATCH, SIDE, SIDE, 3), "float32"),
