@@ -40,6 +40,7 @@ from tools.download import download
 from tools.files import only_writer
 from tools.report import Report
 from training.archive import extract
+from training.console import say
 
 # TensorFlow takes seconds to import and is not needed when there is nothing to do, or nothing to be had: it is imported
 # in the functions that use it.
@@ -356,10 +357,6 @@ def _sums(folder: Path) -> str:
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def say(message: object) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

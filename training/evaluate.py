@@ -25,6 +25,7 @@ from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, UserError, run_comman
 from tools import tfrecord_file
 from tools.report import Report
 from training import batch_norm, run_folder
+from training.console import say
 from training.examples import Examples
 from training.od_api import inputs, pipeline, trainer_settings
 from training.od_api import model as detection_model
@@ -165,10 +166,6 @@ def table(rows: list[dict], metric: str) -> str:
 
 def _ratio(value: float | None) -> str:
     return "     -" if value is None else f"{value:6.4f}"
-
-
-def say(message: str) -> None:
-    tqdm.write(message, file=sys.stderr)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

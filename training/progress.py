@@ -7,6 +7,8 @@ from datetime import timedelta
 
 from tqdm import tqdm
 
+from training.console import say
+
 TALK_EVERY = 15.0  # seconds between lines where there is no terminal for a progress bar
 _PARTS_LEFT_OUT = ("total", "gradient_norm", "matched")
 
@@ -40,7 +42,7 @@ class Progress:
         if self.bar.disable and (now - self.spoke >= TALK_EVERY or done == self.steps):
             self.spoke = now
             parts = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items() if name not in _PARTS_LEFT_OUT)
-            self.say(
+            say(
                 f"step {done}/{self.steps}  loss {losses['total']:.3f} ({parts})  "
                 f"{self.images_per_second:.3g} images/s  {self.left(done)} left"
             )
@@ -48,11 +50,6 @@ class Progress:
     def left(self, done: int) -> timedelta:
         """The time that the remaining steps take, by the steps so far."""
         return timedelta(seconds=round(self.seconds / max(done - self.first, 1) * (self.steps - done)))
-
-    def say(self, message: object) -> None:
-        """Prints a line, above the bar where there is one."""
-        tqdm.write(str(message), file=sys.stderr)
-        sys.stderr.flush()
 
     def close(self) -> None:
         self.bar.close()

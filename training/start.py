@@ -10,7 +10,6 @@ the variables are known by the zoo's names, in the second by Keras's.
 
 import argparse
 import re
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from detect_faces.errors import UserError
 from training import restore
 from training.checkpoint import PRETRAINED
 from training.class_head import Heads
+from training.console import say
 from training.od_api import class_names, tf1_names
 from training.od_api import model as detection_model
 from training.restore_plan import RestorePlan
@@ -165,7 +165,3 @@ def _map(text: str) -> tuple[str, str]:
     except (re.error, IndexError) as error:
         raise argparse.ArgumentTypeError(f"{text!r}: not a regular expression and its replacement ({error})") from error
     return pattern, replacement
-
-
-def say(message: object) -> None:
-    print(message, file=sys.stderr, flush=True)

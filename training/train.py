@@ -43,6 +43,7 @@ from training import (
 )
 from training.batches import Batches
 from training.candidate import Candidate
+from training.console import say
 from training.examples import Examples, example_at
 from training.metrics_log import MetricsLog
 from training.od_api import config_check, inputs, optimizer, overrides, pipeline, tf1_names
@@ -297,10 +298,6 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
         print(run_folder.weights_path(run))
     say(f"next: make eval RUN={run.name}, make export RUN={run.name}; curves: tensorboard --logdir {run}")
     return EXIT_OK
-
-
-def say(message: object) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
