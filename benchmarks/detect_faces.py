@@ -8,8 +8,8 @@ threads, as the median of several rounds, and which share of them goes into deco
 the network, and the rest: reading the file, the guards, suppression, and a line of JSON. One image after another here;
 the command decodes beside the network, and the last column is what an image takes there, of a list of the same image.
 
-Detectors: milliseconds of CPU time, of all threads together, for the same images, decoded, in turns with others that are
-installed, by the names of evaluation.detectors.
+Detectors: milliseconds of CPU time, of all threads together, for the same images, decoded, in turns with other
+detectors that are installed, by the names of evaluation.detectors.
 """
 
 import argparse

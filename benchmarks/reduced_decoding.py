@@ -1,6 +1,7 @@
 """python -m benchmarks.reduced_decoding --format wider_face --annotations FILE --images DIR: reduced decoding's cost.
 
-detect-faces decodes a large JPEG at 1/2, 1/4 or 1/8 where it stays ENOUGH times as large as the network's input.
+detect-faces decodes a large JPEG at 1/2, 1/4 or 1/8 where it stays ENOUGH times as large as the network's input, and
+shrinks what it has to decode in full by as much.
 This finds the faces of the same large JPEGs both ways, and gives AP50 in full and the paired difference (reduced less
 in full). Large JPEGs are made of the annotated images, which are small, in two ways:
 
@@ -14,7 +15,8 @@ those of a camera.
 import argparse
 import dataclasses
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import cv2
 import numpy as np
@@ -23,7 +25,7 @@ from detect_faces import Detector, Faces
 from detect_faces.errors import EXIT_OK, run_command
 from detect_faces.guards import Limits, checked_header
 from detect_faces.images import REDUCED, decode, decode_image
-from detect_faces.shrinking import ENOUGH
+from detect_faces.shrinking import ENOUGH, in_pixels_of, shrunk
 from evaluation import bootstrap
 from evaluation.image_curves import ImageCurves
 from evaluation.matched_set import match_set
@@ -39,6 +41,7 @@ LEAST = 1.5  # inputs that are left of a grid, at least
 SEED = 0  # of the images' order in the grids
 
 Large = tuple[AnnotatedImage, bytes]
+Find = Callable[[bytes, int], Faces]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,29 +54,31 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", default="fast", metavar="MODEL")
     parser.add_argument("--grids", type=int, nargs="*", default=[2, 3, 4], metavar="N", help="[2 3 4]")
     parser.add_argument("--enlarged", type=float, nargs="*", default=[ENOUGH], metavar="X", help="left, in inputs")
+    parser.add_argument("--by-means", action="store_true", help="decode in full, then shrink, as PNGs")
     data_set.add_options(parser)
     options = parser.parse_args(arguments)
     detector = Detector(options.model)
     side = max(detector.model.width, detector.model.height)
+    find = partial(_by_means if options.by_means else _reduced, detector)
     images = list(data_set.load(options, Report(show=lambda line: print(line, file=sys.stderr))))
     print("| pictures | longer side, inputs | decoded at | left, inputs | faces | AP50 | reduced | interval |")
     print("|---" * 8 + "|")
     for size in options.grids:
         factors = [factor for factor in REDUCED if factor > 1 and CELL * size >= factor * LEAST * side]
-        _rows(detector, f"grids {size} x {size}", _grids(images, size, side), CELL * size / side, factors)
+        _rows(find, f"grids {size} x {size}", _grids(images, size, side), CELL * size / side, factors)
     for left in options.enlarged:
-        _rows(detector, "enlarged", _enlarged(images, round(2 * left * side)), 2 * left, [2])
+        _rows(find, "enlarged", _enlarged(images, round(2 * left * side)), 2 * left, [2])
     return EXIT_OK
 
 
-def _rows(detector: Detector, name: str, pictures: Iterable[Large], ratio: float, factors: list[int]) -> None:
+def _rows(find: Find, name: str, pictures: Iterable[Large], ratio: float, factors: list[int]) -> None:
     """Prints a row for each factor."""
     images: list[AnnotatedImage] = []
     found: dict[int, list[Faces]] = {factor: [] for factor in (1, *factors)}
     for image, data in pictures:
         images.append(image)
         for factor, faces in found.items():
-            faces.append(_faces(detector, data, factor))
+            faces.append(find(data, factor))
     curves = {factor: ImageCurves.of_matched(match_set(images, faces)) for factor, faces in found.items()}
     (in_full,) = bootstrap.average_precisions(curves[1], np.ones((1, len(images))))
     for factor in factors:
@@ -86,12 +91,17 @@ def _rows(detector: Detector, name: str, pictures: Iterable[Large], ratio: float
         )
 
 
-def _faces(detector: Detector, data: bytes, factor: int) -> Faces:
+def _reduced(detector: Detector, data: bytes, factor: int) -> Faces:
     """All detections in a JPEG decoded at 1/factor, in pixels of the whole."""
     picture = decode(data, "JPEG", checked_header(data, "JPEG", Limits()), factor)
-    height, width = picture.image.shape[:2]
-    faces = detector.detect(picture.image, 0.0)
-    return Faces(faces.xyxy * ([picture.width / width, picture.height / height] * 2), faces.scores)
+    return in_pixels_of(detector.detect(picture.image, 0.0), picture.image, picture.width, picture.height)
+
+
+def _by_means(detector: Detector, data: bytes, factor: int) -> Faces:
+    """The same of one that is decoded in full and then made smaller."""
+    whole = decode_image(data)
+    image = shrunk(whole, max(whole.shape[:2]) // factor)
+    return in_pixels_of(detector.detect(image, 0.0), image, *whole.shape[1::-1])
 
 
 def _grids(images: list[AnnotatedImage], size: int, input_side: int) -> Iterator[Large]:
