@@ -79,8 +79,7 @@ def run(options: argparse.Namespace, until_the_end: ExitStack) -> int:
     state = _begun(state_path, about, options) or contents.state
     begun = int(state["step"])
     if begun >= steps:
-        if not options.output.is_file():
-            step_state.save(options.output, state, about, step_state.WEIGHTS)
+        step_state.save(options.output, state, about, step_state.WEIGHTS)  # a kill may have left those of a stop before
         say(f"{options.output} ended at step {begun}; nothing to do (more --steps go on from there)")
         return EXIT_OK
     if begun:
