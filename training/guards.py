@@ -3,7 +3,7 @@
 import math
 import os
 import resource
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -30,9 +30,9 @@ def describe(features: Mapping, labels: Mapping) -> str:
     )
 
 
-def picture(features: Mapping, labels: Mapping) -> bytes:
-    """A PNG of the first images of a batch with their boxes: green ones count, red ones do not."""
-    drawn = np.asarray(inputs.drawn(features, labels))[:_SHOWN]
+def picture(batches: Iterable[tuple[Mapping, Mapping]]) -> bytes:
+    """A PNG of the first images of batches with their boxes: green ones count, red ones do not."""
+    drawn = [image for batch in batches for image in np.asarray(inputs.drawn(*batch))][:_SHOWN]
     across = math.ceil(math.sqrt(len(drawn)))
     tiles = [cv2.resize(image, _within(image.shape), interpolation=cv2.INTER_AREA) for image in drawn]
     sheet = np.zeros((-(-len(tiles) // across) * _SIDE, across * _SIDE, 3), np.uint8)
@@ -43,16 +43,22 @@ def picture(features: Mapping, labels: Mapping) -> bytes:
 
 
 def require_finite(
-    step: int, losses: Mapping[str, float], features, labels, places: Callable[[int], list[str]], run: Path | None
+    step: int,
+    losses: Mapping[str, float],
+    batches: Callable[[int], Sequence[tuple[Mapping, Mapping]]],
+    places: Callable[[int], list[str]],
+    run: Path | None,
 ) -> None:
     """Raises UserError where a loss or the gradients' norm isn't finite, and keeps what led there in the run folder.
 
     Args:
         step: the step just made.
         losses: what it gave.
-        features, labels: its last batch, or this device's part of it.
+        batches: makes the batches of a step once more, of all devices, by its number from 0.
         places: gives where the images of a step are, by its number from 0.
-        run: gets `not-finite-STEP.npz` (images, boxes yxyx in 0..1, weights, places) and a PNG; None keeps nothing.
+        run: gets `not-finite-STEP.npz` (images, those that are smaller filled up with zeros to the right and below;
+            their sizes, (N, 2) height and width; boxes yxyx in 0..1 of that, weights, counts, places) and a PNG; None
+            keeps nothing.
     """
     wrong = {name: value for name, value in losses.items() if not math.isfinite(value)}
     if not wrong:
@@ -60,17 +66,19 @@ def require_finite(
     what = ", ".join(f"{name} {value}" for name, value in wrong.items())
     if run is None:
         raise UserError(f"step {step}: not finite: {what}; lower the learning rate (learning_rate_base)")
-    stem = run / f"not-finite-{step}"
+    stem, made = run / f"not-finite-{step}", batches(step - 1)
+    images = [np.asarray(image, np.float32) for features, _ in made for image in features[inputs.IMAGE]]
     arrays = {
-        "images": np.asarray(features[inputs.IMAGE], np.float32),
-        "boxes": np.asarray(labels[inputs.BOXES]),
-        "weights": np.asarray(labels[inputs.WEIGHTS]),
-        "counts": np.asarray(labels[inputs.COUNTS]),
+        "images": _filled_up(images),
+        "sizes": np.array([image.shape[:2] for image in images]),
+        "boxes": np.concatenate([labels[inputs.BOXES] for _, labels in made]),
+        "weights": np.concatenate([labels[inputs.WEIGHTS] for _, labels in made]),
+        "counts": np.concatenate([labels[inputs.COUNTS] for _, labels in made]),
         "places": np.array(places(step - 1)),
     }
     with whole_file(Path(f"{stem}.npz"), "wb") as file:
         np.savez_compressed(file, **arrays)
-    write_whole(Path(f"{stem}.png"), picture(features, labels))
+    write_whole(Path(f"{stem}.png"), picture(made))
     raise UserError(
         f"step {step}: not finite: {what}; its images and boxes are in {stem}.npz and .png, and the last checkpoint is "
         f"whole; lower the learning rate (learning_rate_base) and give another RUN=, or look for wrong boxes"
@@ -105,6 +113,14 @@ def _face_sizes(input_size: tuple[int, int], labels: Mapping) -> tuple[np.ndarra
     boxes, counts = np.asarray(labels[inputs.BOXES]), np.asarray(labels[inputs.WEIGHTS]) > 0
     sides = (boxes[..., 2:] - boxes[..., :2]) * np.array(input_size)
     return np.sqrt(np.maximum(sides.prod(-1), 0))[counts], counts.sum(axis=1)
+
+
+def _filled_up(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Images (H, W, 3) in one array, (N, H, W, 3) of the largest, with zeros to the right and below."""
+    whole = np.zeros((len(images), *np.max([image.shape for image in images], axis=0)), np.float32)
+    for place, image in zip(whole, images, strict=True):
+        place[: image.shape[0], : image.shape[1]] = image
+    return whole
 
 
 def _within(shape: tuple[int, ...]) -> tuple[int, int]:

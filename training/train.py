@@ -170,6 +170,19 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
         taken = range(at * images, (at + 1) * images)
         return [examples.place(example_at(position, len(examples), chosen.seed)) for position in taken]
 
+    def batches_of(at: int) -> list[tuple[dict, dict]]:
+        """The batches of a step once more, of all devices."""
+        again = inputs.training_batches(
+            config,
+            model,
+            examples,
+            seed=chosen.seed,
+            batch_size=batch_size,
+            step=at,
+            accumulate=chosen.accumulate,
+        )
+        return list(again.take(chosen.accumulate))
+
     # ---- What is written of the run ---------------------------------------------------------------------------------
     if write:
         run_folder.write_config(run, pipeline.text(config))
@@ -184,7 +197,7 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
             records=records,
         )
         if steps_made() == 0:
-            write_whole(run / "inputs.png", guards.picture(*batches.peek()))
+            write_whole(run / "inputs.png", guards.picture([batches.peek()]))
         log = until_the_end.enter_context(MetricsLog(run / metrics_log.FILE, step=steps_made()))
         curves, evaluation_curves = (tf.summary.create_file_writer(str(run / name)) for name in ("train", "eval"))
 
@@ -252,7 +265,7 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
         losses = train_step(batches)
         done = steps_made()
         progress.update(done, losses, time.monotonic() - started)
-        guards.require_finite(done, losses, *batches.last, places, run if write else None)
+        guards.require_finite(done, losses, batches_of, places, run if write else None)
         if done == begun + 1 and train_step.stateful_random_ops:
             say(f"warning: {', '.join(train_step.stateful_random_ops)}: a run that goes on after a kill will differ")
         if done == begun + TRIED:
