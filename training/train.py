@@ -271,6 +271,16 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
         if done == begun + TRIED:
             say(f"{steps - done:,} more steps take {progress.left(done)}, evaluations aside; {guards.memory_line()}")
             if options.dry_run:
+                began = time.monotonic()
+                if validation:
+                    evaluate(done)
+                else:  # as at the end of the run
+                    candidate.take(done, model.variables, averages, trained_at(done - 1))
+                due = sum(map(is_due, range(done + 1, steps + 1)))
+                say(
+                    f"weights for use take {time.monotonic() - began:.0f} s to make and evaluate; {due} evaluations "
+                    f"are due; with them {guards.memory_line()}"
+                )
                 return EXIT_OK
         asked = workers.any(signals.asked)
         if manager and (done % chosen.save_every == 0 or done == steps or is_due(done) or asked):
