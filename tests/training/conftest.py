@@ -1,6 +1,9 @@
 """The model, the records and the start checkpoint that the tests of training share."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -8,6 +11,7 @@ import numpy as np
 import pytest
 
 import training  # noqa: F401  sets Keras 2 before any test imports TensorFlow
+from tests.training import tiny_detector
 from tools import convert, sample_set, tf_example, tfrecord_file
 from tools.annotations import AnnotatedImage
 from tools.images import EncodedImage
@@ -143,3 +147,65 @@ def sample_records(tmp_path_factory, label_map) -> dict[str, str]:
         target = ["--to", "tfrecord", "--output", str(folder / part), "--label-map", str(label_map)]
         assert convert.main(source + target) == 0
     return {part: str(folder / part) for part in ("train", "validation")}
+
+
+# ---- Runs of the tiny detector --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The tiny detector, known to the OD API."""
+    tiny_detector.register()
+
+
+@pytest.fixture
+def start(tmp_path, sample_records, label_map, tiny):
+    """A function that trains run NAME of the tiny detector with more arguments, and gives its folder."""
+    from training import train
+
+    config = tmp_path / "tiny.config"
+    config.write_text(tiny_detector.CONFIG)
+
+    def run(name: str, *more: str, code: int = 0, validation: bool = True) -> Path:
+        paths = (config, sample_records, label_map, tmp_path / name)
+        assert train.main(tiny_detector.arguments(*paths, *more, validation=validation)) == code
+        return tmp_path / name
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, sample_records, label_map, tiny):
+    """A function that trains run NAME of the tiny detector for several tests, and gives its folder."""
+    from training import train
+
+    folder = tmp_path_factory.mktemp("shared")
+    config = folder / "tiny.config"
+    config.write_text(tiny_detector.CONFIG)
+
+    def run(name: str, *more: str, validation: bool = True) -> Path:
+        paths = (config, sample_records, label_map, folder / name)
+        assert train.main(tiny_detector.arguments(*paths, *more, validation=validation)) == 0
+        return folder / name
+
+    return run
+
+
+@pytest.fixture
+def begin(tmp_path, sample_records, label_map):
+    """A function that begins to train run NAME of the tiny detector, with more arguments, in a process of its own."""
+    config = tmp_path / "tiny.config"
+    config.write_text(tiny_detector.CONFIG)
+    processes = []
+
+    def run(name: str, *more: str, validation: bool = True, **environment: str) -> subprocess.Popen:
+        paths = (config, sample_records, label_map, tmp_path / name)
+        command = tiny_detector.arguments(*paths, *more, validation=validation)
+        program = [sys.executable, str(Path(tiny_detector.__file__)), *command]
+        processes.append(subprocess.Popen(program, stderr=subprocess.PIPE, text=True, env=os.environ | environment))
+        return processes[-1]
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()

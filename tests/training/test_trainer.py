@@ -1,95 +1,42 @@
-"""A training run from outside, on a detector that is traced in seconds: kills, adding up, guards, the best weights."""
+"""A training run from outside, on a detector that is traced in seconds: kills, guards, the best weights."""
 
 import json
 import os
 import re
 import shutil
 import signal
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from detect_faces.errors import UserError
-from tests.training import tiny_detector
+from tests.training.tiny_runs import assert_same, ended, state, weights
 from tools import tfrecord_file
 from training import run_folder, train
 from training.metrics_log import read
 from training.validation import Validation
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-STEPS = 8  # of the tiny config; a checkpoint every 2, an evaluation every 4
 
 
 class Killed(BaseException):
     """As a kill: nothing of the run is done any more."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny():
-    tiny_detector.register()
-
-
-@pytest.fixture
-def start(tmp_path, sample_records, label_map):
-    """A function that trains run NAME with more arguments, and gives its folder."""
-    config = tmp_path / "tiny.config"
-    config.write_text(tiny_detector.CONFIG)
-
-    def run(name: str, *more: str, code: int = 0, validation: bool = True) -> Path:
-        folder = tmp_path / name
-        assert train.main(arguments(config, sample_records, label_map, folder, *more, validation=validation)) == code
-        return folder
-
-    return run
+@pytest.fixture(scope="module")
+def whole(shared) -> Path:
+    """A run that nobody disturbed."""
+    return shared("whole")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, sample_records, label_map, tiny) -> Path:
-    """A run that nobody disturbed."""
-    folder = tmp_path_factory.mktemp("tiny")
-    (folder / "tiny.config").write_text(tiny_detector.CONFIG)
-    run = folder / "whole"
-    assert train.main(arguments(folder / "tiny.config", sample_records, label_map, run)) == 0
-    return run
-
-
-def arguments(config, records, label_map, folder, *more, validation=True) -> list[str]:
-    seen = ["--validation", records["validation"]] if validation else []
-    paths = ["--pipeline", str(config), "--records", records["train"], "--label-map", str(label_map)]
-    return [*paths, *seen, "--run", str(folder), "--checkpoint", "none", *more]
-
-
-def values(prefix: str | None) -> dict[str, np.ndarray]:
-    """What a checkpoint holds, by name."""
-    reader = tf.train.load_checkpoint(prefix)
-    names = [name for name in reader.get_variable_to_shape_map() if name.endswith("VALUE")]
-    return {name: reader.get_tensor(name) for name in names if "save_counter" not in name}
-
-
-def state(folder: Path) -> dict[str, np.ndarray]:
-    return values(tf.train.latest_checkpoint(str(folder)))
-
-
-def weights(folder: Path) -> dict[str, np.ndarray]:
-    return values(tf.train.latest_checkpoint(str(folder / run_folder.LAST)))
-
-
-def assert_same(one: dict, other: dict) -> None:
-    assert one.keys() == other.keys()
-    assert [name for name in one if not np.array_equal(one[name], other[name])] == []
-
-
-def assert_close(one: dict, other: dict, tolerance: float) -> None:
-    assert one.keys() == other.keys()
-    far = {name: float(np.abs(one[name] - other[name]).max()) for name in one}
-    assert {name: difference for name, difference in far.items() if difference > tolerance} == {}
+def begun(shared) -> Path:
+    """A run that has not made a step."""
+    return shared("begun", "--steps", "0", validation=False)
 
 
 # ---- A run that is left alone ----------------------------------------------------------------------------------------
@@ -115,6 +62,7 @@ def test_what_a_run_leaves(start, capsys):
     assert best.endswith(f"ckpt-{chosen}")
     assert f"step {chosen} was the best of 2 evaluations" in err
     assert cv2.imread(str(folder / "inputs.png")).shape == (640, 640, 3)  # four images
+    assert_in_tensorboard(folder, lines)
     (began,) = json.loads((folder / "run.json").read_text())["starts"]
     assert began["step"] == 0 and began["command"][:3] == ["python", "-m", "training.train"]
     # and once more: nothing to do
@@ -122,6 +70,24 @@ def test_what_a_run_leaves(start, capsys):
     start("whole")
     assert "ended at step 8 and has its weights; nothing to do" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+
+
+def assert_in_tensorboard(folder: Path, lines: list[dict]) -> None:
+    """Losses, learning rate and images a second in `train`, figures in `eval`, and pictures in both."""
+    for name, picture, size in (("train", "inputs", (64, 64)), ("eval", "found", (968, 480))):
+        events = EventAccumulator(str(folder / name), size_guidance={"tensors": 0}).Reload()
+        tags = set(events.Tags()["tensors"]) - {picture}
+        if name == "train":
+            assert tags >= {"loss/total", "loss/classification", "learning_rate", "images_per_second", "gradient_norm"}
+        else:
+            assert tags >= {"AP", "AP50", "AP_large", "AR"}
+        for tag in tags:
+            points = {event.step: float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)}
+            assert points == pytest.approx({line["step"]: line[tag] for line in lines if line[tag] is not None})
+        for event in events.Tensors(picture):
+            width, height, *pictures = tf.make_ndarray(event.tensor_proto)
+            assert (int(width), int(height)) == size and len(pictures) == (4 if name == "train" else 8)
+            assert cv2.imdecode(np.frombuffer(pictures[0], np.uint8), cv2.IMREAD_COLOR).shape == (*size[::-1], 3)
 
 
 @pytest.mark.slow
@@ -145,11 +111,10 @@ def test_more_steps_go_on_and_other_records_are_named(start, sample_records, tmp
 
 
 @pytest.mark.slow
-def test_another_seed_gives_other_weights(start):
-    one = start("one", "--steps", "2", validation=False)
-    other = start("other", "--steps", "2", "--set", "trainer.seed=1", validation=False)
-    assert not all(np.array_equal(value, weights(other)[name]) for name, value in weights(one).items())
-    assert not (one / run_folder.BEST).exists()  # without an evaluation none is
+def test_another_seed_gives_other_weights(begun, start):
+    other = start("other", "--steps", "0", "--set", "trainer.seed=1", validation=False)
+    assert not all(np.array_equal(value, weights(other)[name]) for name, value in weights(begun).items())
+    assert not (begun / run_folder.BEST).exists()  # without an evaluation none is
 
 
 def test_a_dry_run_leaves_nothing(start, capsys):
@@ -157,30 +122,36 @@ def test_a_dry_run_leaves_nothing(start, capsys):
     assert not folder.exists()
     err = capsys.readouterr().err
     assert "first batch: 4 images of 64 x 64, values -1.00 to 1.00" in err
-    assert "5 more steps take 0:0" in err and "GiB of memory" in err
+    assert "5 more steps take 0:0" in err and "evaluations aside; " in err
+    assert re.search(r"step 3: AP50 \S+ in \d+ s", err)
+    assert re.search(r"weights for use take \d+ s .*; 2 evaluations are due; with them \S+ of \d+ GiB of memory", err)
 
 
 # ---- Kills -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("at, where", [(3, "step"), (4, "evaluation"), (8, "last")])
-def test_a_killed_run_ends_with_the_same_weights(whole, start, monkeypatch, at, where):
-    with monkeypatch.context() as patched:
-        if where == "step":
-            require = train.guards.require_finite
-            patched.setattr(train.guards, "require_finite", lambda step, *rest: die(step == at) or require(step, *rest))
-        elif where == "evaluation":
-            number = iter(range(4, 99, 4))
-            call = Validation.__call__
-            patched.setattr(Validation, "__call__", lambda self: die(next(number) == at) or call(self))
-        else:
-            save = run_folder.save_weights
-            patched.setattr(
-                run_folder, "save_weights", lambda place, *rest: die(place.name == "last") or save(place, *rest)
-            )
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_weights(whole, start, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patched:  # in the evaluation of step 4
+        patched.setattr(Validation, "__call__", lambda self: die(True))
         with pytest.raises(Killed):
             start("killed")
+    with monkeypatch.context() as patched:  # behind step 7, and the disk loses a part of the state of step 6
+        require = train.guards.require_finite
+        patched.setattr(train.guards, "require_finite", lambda step, *rest: die(step == 7) or require(step, *rest))
+        with pytest.raises(Killed):
+            start("killed")
+    data = tmp_path / "killed" / "ckpt-6.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:100])
+    capsys.readouterr()
+    with monkeypatch.context() as patched:  # while the last weights are saved
+        save = run_folder.save_weights
+        patched.setattr(
+            run_folder, "save_weights", lambda place, *rest: die(place.name == "last") or save(place, *rest)
+        )
+        with pytest.raises(Killed):
+            start("killed")
+    assert re.search(r"going on from step 4; .*ckpt-6 is damaged", capsys.readouterr().err)
     killed = start("killed")
     assert_same(state(whole), state(killed))
     assert_same(weights(whole), weights(killed))
@@ -198,160 +169,90 @@ def die(now: bool) -> None:
 
 
 @pytest.mark.slow
-def test_a_damaged_state_is_passed_over(whole, start, tmp_path, monkeypatch, capsys):
-    with monkeypatch.context() as patched:
-        patched.setattr(train.guards, "require_finite", lambda step, *rest: die(step == 5))
-        with pytest.raises(Killed):
-            start("damaged")
-    data = tmp_path / "damaged" / "ckpt-4.data-00000-of-00001"
-    data.write_bytes(data.read_bytes()[:100])
-    capsys.readouterr()
-    damaged = start("damaged")
-    assert "going on from step 2" in capsys.readouterr().err
-    assert_same(weights(whole), weights(damaged))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_real_signals(start, tmp_path, sample_records, label_map, number):
-    more = ["--steps", "400", "--set", "trainer.save_every=50"]
-    whole, folder = start("whole", *more, validation=False), tmp_path / "killed"
-    command = arguments(tmp_path / "tiny.config", sample_records, label_map, folder, *more, validation=False)
-    program = [sys.executable, str(Path(tiny_detector.__file__)), *command]
-    process = subprocess.Popen(program, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 300
-        while not list(folder.glob("ckpt-*.index")) and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(number)
-        code = process.wait(60)
-    finally:
-        process.kill()
-    assert code == (130 if number == signal.SIGINT else -9)
-    assert run_folder.finished_steps(folder) is None
-    subprocess.run(program, check=True, stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "2"})
-    assert_same(weights(whole), weights(folder))
-
-
-# ---- One large batch -------------------------------------------------------------------------------------------------
-
-# Batch norm looks at each batch by itself, dropout draws for each; Adam makes a step of any size of a rounding error.
-SGD = (
-    "momentum_optimizer {learning_rate {constant_learning_rate {learning_rate: 0.01}}} "
-    "use_moving_average: true moving_average_decay: 0.9"
-)
-FROZEN = (
-    *("--set", "model.ssd.freeze_batchnorm=true", "--set", f"train_config.optimizer={{{SGD}}}"),
-    *("--set", "model.ssd.box_predictor.convolutional_box_predictor.use_dropout=false", "--steps", "3"),
-)
-
-
-@pytest.fixture(scope="module")
-def frozen(tmp_path_factory, sample_records, label_map, tiny) -> Path:
-    """Three steps of four images on one device."""
-    folder = tmp_path_factory.mktemp("frozen")
-    (folder / "tiny.config").write_text(tiny_detector.CONFIG)
-    command = arguments(folder / "tiny.config", sample_records, label_map, folder / "run", *FROZEN, validation=False)
-    assert train.main(command) == 0
-    return folder / "run"
-
-
-@pytest.mark.slow
-def test_accumulated_batches_are_one_large_batch(frozen, start):
-    added = start("added", "--batch-size", "1", "--set", "trainer.accumulate=4", *FROZEN, validation=False)
-    assert_close(weights(frozen), weights(added), 1e-5)
-
-
-@pytest.fixture
-def begin(tmp_path, sample_records, label_map):
-    """A function that begins to train run NAME, with more arguments, in a process of its own."""
-    config = tmp_path / "tiny.config"
-    config.write_text(tiny_detector.CONFIG)
-    begun = []
-
-    def run(name: str, *more: str, **environment: str) -> subprocess.Popen:
-        command = arguments(config, sample_records, label_map, tmp_path / name, *FROZEN, *more, validation=False)
-        program = [sys.executable, str(Path(tiny_detector.__file__)), *command]
-        begun.append(subprocess.Popen(program, stderr=subprocess.PIPE, text=True, env=os.environ | environment))
-        return begun[-1]
-
-    yield run
-    for process in begun:
-        process.kill()
-        process.communicate()
-
-
-def ended(*processes: subprocess.Popen) -> tuple[list[int], list[str]]:
-    """The exit codes of processes, and what each said on stderr."""
-    said = [process.communicate(timeout=400)[1] for process in processes]
-    return [process.returncode for process in processes], said
-
-
-@pytest.mark.slow
-def test_two_devices_are_one(frozen, begin, tmp_path):
-    # and one replica adds up what the other does
-    codes, _ = ended(begin("devices", "--devices", "2", "--batch-size", "2", "--set", "trainer.accumulate=2"))
-    assert codes == [0]
-    assert_close(weights(frozen), weights(tmp_path / "devices"), 1e-5)
-
-
-@pytest.mark.slow
-def test_two_workers_are_one_and_stop_together(frozen, begin, tmp_path):
-    def workers(**signal_at):
-        with socket.socket() as one, socket.socket() as other:
-            for each in (one, other):
-                each.bind(("localhost", 0))
-            cluster = {"worker": [f"localhost:{each.getsockname()[1]}" for each in (one, other)]}
-        for index in range(2):
-            task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
-            more = {"SIGNAL_AT": signal_at[f"worker_{index}"]} if f"worker_{index}" in signal_at else {}
-            yield begin("workers", "--set", "trainer.save_every=1", TF_CONFIG=json.dumps(task), **more)
-
-    codes, said = ended(*workers(worker_0="2 9"))  # killed before its second step was saved
-    assert codes == [-9, 2] and "\nerror: another worker is gone, and may say why (" in said[1]
-    assert "Traceback" not in said[1]
-    codes, said = ended(*workers(worker_1="3 2"))  # Ctrl-C on one of them, behind the last step
-    assert codes == [130, 130]
-    assert all("stopped at step 3; the same command goes on from there\n" in text for text in said)
-    assert_close(state(frozen), state(tmp_path / "workers"), 1e-5)
+def test_real_signals(whole, begin, start):
+    assert ended(begin("killed", SIGNAL_AT=f"3 {signal.SIGKILL}"))[0] == [-signal.SIGKILL]
+    codes, (said,) = ended(begin("killed", SIGNAL_AT=f"5 {signal.SIGINT}"))
+    assert codes == [130]
+    assert "going on from step 2\n" in said and "stopped at step 5; the same command goes on from there\n" in said
+    killed = start("killed")
+    assert_same(state(whole), state(killed))
+    assert_same(weights(whole), weights(killed))
 
 
 # ---- What is trained -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_frozen_layers_stay(start):
-    begun = start("begun", "--steps", "0", validation=False)
-    ended = start("ended", "--set", 'train_config.freeze_variables=["Tiny[01]"]', "--steps", "3", validation=False)
-    changed = {name.partition("/")[2] for name in changes(begun, ended)}
+def test_frozen_layers_stay(begun, start):
+    layers = ("--set", 'train_config.freeze_variables=["Tiny[01]"]')
+    trained = start("trained", *layers, "--steps", "3", validation=False)
+    changed = {name.partition("/")[2] for name in changes(begun, trained)}
     assert not any(("Tiny0" in name or "Tiny1" in name) and "moving" not in name for name in changed)
     assert {"Tiny2/kernel", "Tiny2_BN/moving_mean"} <= changed
     # What frozen layers normalise by is what the others learned behind, and not measured anew for the weights for use.
-    trained, used = state(ended), weights(ended)
-    measured = {name for name, value in used.items() if "/moving_" in name and not np.array_equal(value, trained[name])}
+    then, used = state(trained), weights(trained)
+    measured = {name for name, value in used.items() if "/moving_" in name and not np.array_equal(value, then[name])}
     assert len(measured) == 2 and all("_tiny/7/" in name for name in measured)
 
 
 @pytest.mark.slow
-def test_the_head_warms_up_alone(start):
-    begun = start("begun", "--steps", "0", validation=False)
-    warm = start("warm", "--set", "trainer.head_only_steps=3", "--steps", "3", validation=False)
-    changed = {name for name in changes(begun, warm) if "moving" not in name}  # which are measured for use
+def test_the_head_warms_up_alone(begun, start):
+    run = start("warm", "--set", "trainer.head_only_steps=2", "--steps", "3", validation=False)
+    changed = changes(begun, run, str(run / "ckpt-2"))
     assert len(changed) == 8 and all("BoxPredictor" in name for name in changed)
-    whole = start("whole", "--set", "trainer.head_only_steps=2", "--steps", "3", validation=False)
-    assert any("Tiny0/kernel" in name for name in changes(begun, whole))
+    assert any("Tiny0/kernel" in name for name in changes(begun, run))
 
 
-def changes(one: Path, other: Path) -> set[str]:
-    """The names of the variables that differ between the last weights of two runs."""
+def changes(one: Path, other: Path, prefix: str | None = None) -> set[str]:
+    """The names of the variables that differ between the last weights of two runs, or one's and a checkpoint's."""
     from training.od_api import model, pipeline
 
     values = []
-    for folder in (one, other):
+    for folder, chosen in ((one, None), (other, prefix)):
         built = model.build(pipeline.load(folder / "pipeline.config"), training=True)
-        run_folder.restore_weights(tf.train.latest_checkpoint(str(folder / run_folder.LAST)), built)
+        run_folder.restore_weights(chosen or tf.train.latest_checkpoint(str(folder / run_folder.LAST)), built)
         values.append([(variable.name.partition(":")[0], variable.numpy()) for variable in built.variables])
     return {name for (name, value), (_, its) in zip(*values, strict=True) if not np.array_equal(value, its)}
+
+
+# ---- What a config asks for ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_bfloat16_learns_nearly_the_same_and_goes_on(whole, start, monkeypatch, capsys):
+    computed = ("--set", "train_config.use_bfloat16=true")
+    with monkeypatch.context() as patched:
+        require = train.guards.require_finite
+        patched.setattr(train.guards, "require_finite", lambda step, *rest: die(step == 5) or require(step, *rest))
+        with pytest.raises(Killed):
+            start("half", *computed)
+    capsys.readouterr()
+    half = start("half", *computed)
+    assert "going on from step 4" in capsys.readouterr().err
+    assert all(value.dtype == np.float32 for name, value in weights(half).items())
+    for line, other in zip(read(whole / "metrics.jsonl"), read(half / "metrics.jsonl"), strict=True):
+        # bfloat16 has 8 bits: of numbers that are added up, some percent
+        assert other["loss/total"] == pytest.approx(line["loss/total"], rel=0.1)
+        assert other["loss/total"] != line["loss/total"]
+
+
+@pytest.mark.slow
+def test_mined_negatives_are_some_of_all(start, monkeypatch, capsys):
+    """Of one batch with the same weights: all that is matched stays, and of the negatives three for each."""
+    mining = "num_hard_examples: 3000 iou_threshold: 1 loss_type: CLASSIFICATION max_negatives_per_positive: 3"
+    plain = ("--set", "model.ssd.loss.classification_loss={weighted_sigmoid {}}")  # focal loss is not mined
+    mined = (*plain, "--set", f"model.ssd.loss.hard_example_miner={{{mining}}}")
+    lines = []
+    for name, more in (("all", plain), ("mined", mined)):
+        folder = start(name, "--steps", "1", *more, validation=False)
+        lines += read(folder / "metrics.jsonl")
+    whole, some = lines
+    assert some["matched"] == whole["matched"]
+    assert some["loss/localization"] == pytest.approx(whole["loss/localization"], rel=1e-5)
+    assert 0 < some["loss/classification"] < 0.9 * whole["loss/classification"]
+    capsys.readouterr()
+    start("mined", "--steps", "2", *mined, validation=False)
+    assert "going on from step 1" in capsys.readouterr().err
 
 
 # ---- Guards ----------------------------------------------------------------------------------------------------------
@@ -360,11 +261,15 @@ def changes(one: Path, other: Path) -> set[str]:
 def test_a_loss_that_is_not_finite_stops_the_run(start, tmp_path):
     rate = "train_config.optimizer.adam_optimizer.learning_rate={constant_learning_rate {learning_rate: 1e30}}"
     with pytest.raises(UserError, match=r"step \d: not finite: .*not-finite-\d.npz") as caught:
-        start("mad", "--set", rate, "--set", "train_config.gradient_clipping_by_norm=0")
+        no_clip = ("--set", "train_config.gradient_clipping_by_norm=0")
+        start("mad", "--set", rate, *no_clip, "--batch-size", "2", "--set", "trainer.accumulate=2")
     assert "\n" not in str(caught.value)
     (kept,) = (tmp_path / "mad").glob("not-finite-*.npz")
     with np.load(kept) as arrays:
+        # of all batches of the step
         assert arrays["images"].shape == (4, 64, 64, 3) and arrays["boxes"].shape[::2] == (4, 4)
+        assert len({image.tobytes() for image in arrays["images"]}) == len(set(arrays["places"].tolist())) == 4
+        assert arrays["sizes"].tolist() == [[64, 64]] * 4
         assert all("train-" in place and ", record " in place for place in arrays["places"].tolist())
     assert kept.with_suffix(".png").is_file()
 

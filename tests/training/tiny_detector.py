@@ -77,6 +77,13 @@ train_input_reader { tf_record_input_reader {} max_number_of_boxes: 120 }
 """
 
 
+def arguments(config, records, label_map, folder, *more, validation=True) -> list[str]:
+    """Those of training.train for a run of the tiny detector, with more of them."""
+    seen = ["--validation", records["validation"]] if validation else []
+    paths = ["--pipeline", str(config), "--records", records["train"], "--label-map", str(label_map)]
+    return [*paths, *seen, "--run", str(folder), "--checkpoint", "none", *more]
+
+
 def register() -> None:
     """Makes the feature extractor known to the OD API."""
     import_module("training.od_api")  # puts the shims in place
