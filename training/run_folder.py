@@ -42,6 +42,7 @@ def check_config(folder: Path, config_text: str) -> None:
 def _binding_lines(config_text: str, path: Path) -> list[str]:
     """The lines of a config that a run cannot go on without. A default of the trainer counts as what it stands for."""
     config = trainer_settings.spelled_out(pipeline.parse(config_text, path))
+    trainer_settings.settings(config).ClearField("start")  # a run that has begun has its weights
     return [line for line in pipeline.text(config).splitlines() if not _MAY_CHANGE.match(line)]
 
 

@@ -22,6 +22,7 @@ from training.class_head import Heads
 from training.console import say
 from training.od_api import class_names, tf1_names
 from training.od_api import model as detection_model
+from training.od_api.trainer_settings import settings
 from training.restore_plan import RestorePlan
 
 
@@ -31,7 +32,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "where the weights start",
         "A table says what is restored. Whatever is not has to be named by --class-from or --reinitialise. Names are "
         "those of the checkpoint: the zoo's (FeatureExtractor/MobilenetV2/Conv/weights), or in a run's Keras's "
-        "(Conv1/kernel).",
+        "(Conv1/kernel). Without any of --class-from, --reinitialise and --map the config's [face_detector.trainer] "
+        "{ start {} } counts, where it has one for this checkpoint.",
     )
     group.add_argument(
         "--checkpoint",
@@ -107,6 +109,7 @@ def build(
 
 def plan(config, model: detection_model.DetectionModel, options: argparse.Namespace) -> RestorePlan:
     """What `options.checkpoint` gives to a model. Raises UserError where one of the options fits nothing."""
+    options = _completed(options, config)
     checkpoint = options.checkpoint
     if restore.is_object_based(checkpoint):
         stored, names = restore.by_place(checkpoint, model, options.map), {}
@@ -124,6 +127,18 @@ def plan(config, model: detection_model.DetectionModel, options: argparse.Namesp
         if not heads.background_learns:
             class_name += "; the background's keep their initial values"
     return restore.plan(variables, checkpoint, stored, options.reinitialise, columns, class_name)
+
+
+def _completed(options: argparse.Namespace, config) -> argparse.Namespace:
+    """The options; where they don't say what to take of the checkpoint, with what the config says of it."""
+    if options.class_from or options.reinitialise or options.map:
+        return options
+    name = Path(options.checkpoint).parent.name
+    for said in settings(config).start:
+        if said.checkpoint == name:
+            more = {"class_from": said.class_from, "reinitialise": list(said.reinitialise)}
+            return argparse.Namespace(**vars(options) | more)
+    return options
 
 
 def _class_number(options: argparse.Namespace, classes: int) -> int:

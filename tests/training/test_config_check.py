@@ -101,6 +101,18 @@ ERRORS = [
         "save",
         "trainer.save_every: is 0; it has to be 1",
     ),
+    (
+        "model {",
+        "[face_detector.trainer] { start { class_from: 'person' } } model {",
+        "start {",
+        r"trainer.start\[0\].checkpoint: is missing",
+    ),
+    (
+        "model {",
+        "[face_detector.trainer] { start { checkpoint: 'a' reinitialise: '(' } } model {",
+        "start {",
+        r"trainer.start\[0\].reinitialise\[0\]: '\(' is not a regular expression",
+    ),
     ("model {", "[face_detector.trainer] { accumulate: 0 } model {", "accum", "trainer.accumulate: is 0"),
     (
         "model {",

@@ -146,10 +146,22 @@ def test_a_face_starts_from_the_person(face_model, coco):
         np.testing.assert_array_equal(ours[:, 0], before[part.name].reshape(-1, 2)[:, 0])
 
 
+def test_the_config_says_what_to_take_of_a_checkpoint(face_model, coco, tmp_path):
+    planned = plan(face_model, "--checkpoint", coco)
+    assert [len(parts) for parts in (planned.restored, planned.by_class, planned.reinitialised)] == [392, 12, 0]
+    planned = plan(face_model, "--checkpoint", coco, "--reinitialise", ".*/ClassPredictor/.*")
+    assert [len(parts) for parts in (planned.restored, planned.by_class, planned.reinitialised)] == [392, 0, 12]
+    other = restore.checkpoint_reader(coco)
+    values = {name: other.get_tensor(name) for name in other.get_variable_to_shape_map()}
+    restore.save_tf1(values, tmp_path / "another" / "model.ckpt")
+    assert plan(face_model, "--checkpoint", tmp_path / "another" / "model.ckpt").by_class == []
+
+
 def test_without_a_word_on_the_class_predictors_nothing_starts(face_model, coco):
+    config = pipeline.load(SSDLITE, ["trainer.start="])
     before = [variable.numpy() for variable in face_model.variables]
     with pytest.raises(UserError, match=r"12 of 404 variables cannot be restored, such as BoxPredictor_0/ClassPredic"):
-        restore.restore(plan(face_model, "--checkpoint", coco))
+        restore.restore(plan(face_model, "--checkpoint", coco, config=config))
     for variable, value in zip(face_model.variables, before, strict=True):
         np.testing.assert_array_equal(variable, value)
     planned = plan(face_model, "--checkpoint", coco, "--reinitialise", ".*/ClassPredictor/.*")

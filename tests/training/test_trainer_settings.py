@@ -77,7 +77,8 @@ def test_a_full_config(full):
 
 
 def test_every_field_is_in_the_module_s_table():
-    for message in (trainer_settings.Trainer, type(trainer_settings.Trainer().face_crop)):
+    trainer = trainer_settings.Trainer()
+    for message in (trainer, trainer.face_crop, trainer.start.add()):
         for field in message.DESCRIPTOR.fields:
             assert f"{field.name} |" in trainer_settings.__doc__ or f"{field.name}, " in trainer_settings.__doc__
 
@@ -187,6 +188,7 @@ def block(inner: str) -> str:
     [
         ("", "evaluate_every: 7 patience: 0 save_every: 1"),
         ("evaluate_every: 7 patience: 0 save_every: 1", "patience: 9"),
+        ("", "start { checkpoint: 'a' class_from: 'b' }"),  # its weights are its own
         ("", "seed: 0 accumulate: 1 smallest_face: 8"),  # what holds without a word
         ("face_crop {}", "face_crop { share: 0.8 min_size: 12 }"),
     ],

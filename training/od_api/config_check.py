@@ -248,6 +248,16 @@ def _trainer_errors(trainer: Message) -> Iterator[Fault]:
             yield f"trainer.{name}", "is 0; it has to be 1 or more"
     if not 0 <= trainer.smallest_face < math.inf:
         yield "trainer.smallest_face", "has to be 0 (none is too small) or more pixels"
+    for index, start in enumerate(trainer.start):
+        if not start.checkpoint:
+            reason = "is missing: the name of the folder that the checkpoint lies in, such as ssdlite_mobilenet_v2_coco"
+            yield f"trainer.start[{index}].checkpoint", reason
+        for number, pattern in enumerate(start.reinitialise):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                reason = f"{pattern!r} is not a regular expression ({error})"
+                yield f"trainer.start[{index}].reinitialise[{number}]", reason
     if trainer.HasField("face_crop"):
         crop = trainer.face_crop
         if not 0 <= crop.share <= 1:

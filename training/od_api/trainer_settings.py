@@ -22,6 +22,10 @@ TrainEvalPipelineConfig is open to extensions from number 1000 on; this is one o
 | face_crop.min_size, max_size | 12, 160 | pixels at the model's input; the face's size, log-uniform between them |
 | face_crop.max_zoom | 2.5 | a crop is enlarged by no more than this |
 | seed | 0 | of the initial values, the order of the images and the augmentation |
+| start | absent | what to take of a checkpoint, where the command line does not say it; one for each checkpoint |
+| start.checkpoint | "" | the name of the folder that the checkpoint lies in, as `make checkpoint` names it |
+| start.class_from | "" | as --class-from |
+| start.reinitialise | none | as --reinitialise; repeated |
 """
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
@@ -49,6 +53,13 @@ _FILE = text_format.Parse(
       field { name: "head_only_steps" number: 8 type: TYPE_UINT32 label: LABEL_OPTIONAL default_value: "0" }
       field { name: "face_crop" number: 9 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: "FaceCrop" }
       field { name: "seed" number: 10 type: TYPE_UINT32 label: LABEL_OPTIONAL default_value: "0" }
+      field { name: "start" number: 11 type: TYPE_MESSAGE label: LABEL_REPEATED type_name: "Start" }
+    }
+    message_type {
+      name: "Start"
+      field { name: "checkpoint" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+      field { name: "class_from" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL }
+      field { name: "reinitialise" number: 3 type: TYPE_STRING label: LABEL_REPEATED }
     }
     message_type {
       name: "FaceCrop"
