@@ -6,18 +6,19 @@ import cv2
 import numpy as np
 
 from detect_faces import Faces, UserError
-from detect_faces.haar import MIN_NEIGHBORS, MIN_SIZE, SCALE_FACTOR, Haar
+from detect_faces.haar import FEWEST_NEIGHBORS, MIN_NEIGHBORS, MIN_SIZE, SCALE_FACTOR, Haar
 
 
 class Cascade:
-    """A cascade, with the level weight of its last stage as its score."""
+    """A cascade, with the number of windows that show a face as its score (detect_faces.haar)."""
 
     def __init__(self, path: Path):
         self._haar = Haar(path)
         self.name, self.min_score = self._haar.name, self._haar.min_score
         self.files = (path,)
         self.settings = (
-            f"OpenCV's {path.name}, scaleFactor {SCALE_FACTOR}, minNeighbors {MIN_NEIGHBORS}, minSize {MIN_SIZE}"
+            f"OpenCV's {path.name}, scaleFactor {SCALE_FACTOR}, "
+            f"minNeighbors {MIN_NEIGHBORS} (of the curve {FEWEST_NEIGHBORS}), minSize {MIN_SIZE}"
         )
 
     def detect(self, image_bgr: np.ndarray, min_score: float = 0.0) -> Faces:

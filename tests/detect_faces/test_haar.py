@@ -23,11 +23,15 @@ def photograph() -> np.ndarray:
 def test_finds_what_detect_multi_scale_finds(photograph, name, file):
     grey = cv2.cvtColor(photograph, cv2.COLOR_BGR2GRAY)
     cascade = cv2.CascadeClassifier(f"{cv2.data.haarcascades}{file}.xml")
-    expected = {tuple(box) for box in cascade.detectMultiScale(grey, 1.1, 3, minSize=(20, 20)).tolist()}
-    found = Detector(name).detect(photograph)
-    xywh = np.hstack([found.xyxy[:, :2], found.sizes]).astype(int)
-    assert {tuple(box) for box in xywh.tolist()} == expected
-    assert len(found) >= 3
+    detector = Detector(name)
+    for neighbors, faces in ((3, detector.detect(photograph)), (1, detector.detect(photograph, 0.0))):
+        expected = {tuple(box) for box in cascade.detectMultiScale(grey, 1.1, neighbors, minSize=(20, 20)).tolist()}
+        xywh = np.hstack([faces.xyxy[:, :2], faces.sizes]).astype(int)
+        assert {tuple(box) for box in xywh.tolist()} == expected
+    everything, found = detector.detect(photograph, 0.0), detector.detect(photograph)
+    assert len(everything) > len(found) >= 3
+    np.testing.assert_array_equal(everything.at_least(0.5).xyxy, found.xyxy)  # one curve
+    assert everything.scores.min() >= 1 / 3  # of two windows
     assert ((found.scores > 0) & (found.scores < 1)).all() and len(set(found.scores.tolist())) > 1
 
 
@@ -40,7 +44,7 @@ def test_min_score_leaves_out_the_lowest(photograph):
 
 def test_the_rest_of_the_interface():
     detector = Detector("haar")
-    assert (detector.min_score, detector.score_threshold, detector.model) == (0.0, 0.0, None)
+    assert (detector.min_score, detector.score_threshold, detector.model) == (0.5, 0.0, None)
     assert len(detector.detect(np.zeros((1, 1), np.uint8))) == 0
     with pytest.raises(UserError, match="no input size"):
         Detector("haar", input_size=320)
