@@ -2,6 +2,8 @@
 
 import difflib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -69,6 +71,20 @@ def resume(state: tf.train.Checkpoint, folder: Path) -> str | None:
     if prefixes:
         raise UserError(f"{folder}: none of its checkpoints is whole; delete the folder, or give another RUN=")
     return None
+
+
+@contextmanager
+def full_disk_named(folder: Path) -> Iterator[None]:
+    """Where the disk of a run is full, one line in place of TensorFlow's many. Raises UserError."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        if "No space left on device" not in error.message:  # but memory, say
+            raise
+        raise UserError(
+            f"{folder}: no space left on the disk; make room, and the same command goes on from the last checkpoint, "
+            "which is whole"
+        ) from error
 
 
 def save_weights(folder: Path, model: tf.Module, step: int) -> str:

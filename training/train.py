@@ -63,8 +63,9 @@ NO_LOSSES = ("gradient_norm", "matched")
 
 def main(argv: list[str] | None = None) -> int:
     malloc.keep_freed_memory()
-    with agreement.lost_workers_named(), ExitStack() as until_the_end:
-        return train(parse(argv), sys.argv[1:] if argv is None else argv, until_the_end)
+    options = parse(argv)
+    with agreement.lost_workers_named(), run_folder.full_disk_named(options.run), ExitStack() as until_the_end:
+        return train(options, sys.argv[1:] if argv is None else argv, until_the_end)
 
 
 def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStack) -> int:

@@ -120,3 +120,14 @@ def test_torn_weights_are_refused(tmp_path, part):
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(UserError, match="ckpt-1: not a whole checkpoint"):
         run_folder.restore_weights(saved, Network([0.0, 0.0]))
+
+
+def test_a_full_disk_is_one_line():
+    run = Path("runs/mine")
+    with pytest.raises(
+        UserError, match="runs/mine: no space left on the disk; make room, and the same command goes on"
+    ):
+        with run_folder.full_disk_named(run):
+            tf.io.write_file("/dev/full", "something")
+    with pytest.raises(tf.errors.ResourceExhaustedError), run_folder.full_disk_named(run):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
