@@ -165,8 +165,8 @@ def _depthwise_by_shifts(parse: Callable) -> Callable:
             for y in range(height):
                 for x in range(width):
                     part = lax.slice(images, (0, y, x, 0), (batch, y + rows, x + columns, channels), (1, step, step, 1))
-                    total = total + part * kernel[y, x, :, 0]
-            return total
+                    total = total + part.astype(jnp.float32) * kernel[y, x, :, 0].astype(jnp.float32)
+            return total.astype(images.dtype)
 
         return call
 
