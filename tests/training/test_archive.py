@@ -58,7 +58,9 @@ def test_only_the_wanted_files_are_taken(tmp_path, mode):
     }
 
 
-@pytest.mark.parametrize("data", [b"", b"<html>not found</html>", gzip.compress(b"no tar" * 200)])
+@pytest.mark.parametrize(
+    "data", [b"", b"<html>not found</html>", gzip.compress(b"no tar" * 200)], ids=["empty", "page", "gzip"]
+)
 def test_no_archive(refused, data):
     assert "not a whole tar archive" in refused(data)
 
