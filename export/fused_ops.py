@@ -20,6 +20,7 @@ _KEPT = ("T", "strides", "padding", "data_format", "dilations", "explicit_paddin
 _ARGUMENTS = {
     "BiasAdd": 1,
     "FusedBatchNorm": 4,
+    "Add": 1,  # of a residual block; with oneDNN, on CPUs that it knows well
     "Relu": 0,
     "Relu6": 0,
     "Elu": 0,

@@ -40,6 +40,18 @@ def fused_graph(op, fused, arguments) -> tf1.GraphDef:
     return graph_def
 
 
+def test_a_residual():
+    """Not every TensorFlow runs it fused: the parts are compared with the sum by hand."""
+    bias, residual = np.float32([1, -2, 3]), np.random.default_rng(2).normal(size=(1, 3, 3, 3)).astype(np.float32)
+    feeds = {"image:0": np.random.default_rng(1).normal(size=(1, 5, 5, 2)).astype(np.float32)}
+    alone, added = (
+        GraphSession(fused_ops.take_apart(fused_graph("_FusedConv2D", fused, arguments), "graph.pb"), as_written=True)
+        for fused, arguments in ((["BiasAdd"], [bias]), (["BiasAdd", "Add", "Relu"], [bias, residual]))
+    )
+    expected = np.maximum(alone.run(["fused:0"], feeds)[0] + residual, 0)
+    np.testing.assert_allclose(added.run(["fused:0"], feeds)[0], expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("fused", "arguments"), CASES.values(), ids=CASES)
 def test_the_same_values(fused, arguments):
     graph_def = fused_graph("_FusedConv2D", fused, arguments)
