@@ -165,7 +165,7 @@ model-fast model-accurate: model-%: $(INSTALLED)
 	@mkdir -p detect_faces/models/$* && cp exported-models/$*/model.tflite exported-models/$*/model.json detect_faces/models/$*/
 
 demo: STEPS = 60
-demo: $(INSTALLED)  ## All of it on the sample set, 17 minutes on 2 cores
+demo: $(INSTALLED)  ## All of it on the sample set, 4 minutes on 2 cores
 	@$(MAKE) --no-print-directory data DATASET=sample
 	@$(MAKE) --no-print-directory train DATASET=sample RUN=demo STEPS=$(STEPS)
 	@$(MAKE) --no-print-directory export RUN=demo

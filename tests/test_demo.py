@@ -55,13 +55,14 @@ def test_loss_falls(demo):
 
     events = EventAccumulator(str(demo / "runs/demo/train"))
     events.Reload()
-    losses = [float(make_ndarray(event.tensor_proto)) for event in events.Tensors("loss/total")]
+    parts = [events.Tensors(f"loss/{name}") for name in ("localization", "classification")]  # weight decay aside
+    losses = np.sum([[float(make_ndarray(event.tensor_proto)) for event in part] for part in parts], axis=0)
     assert len(losses) == STEPS // 10
-    assert np.mean(losses[-2:]) < 0.8 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 def test_most_validation_faces_are_found(demo):
-    """Sixty steps from COCO's weights make a detector of these pictures; from noise, or half restored, they don't."""
+    """Thirty steps from a face detector do not spoil it; from noise, or half restored, they make none."""
     for name in ("checkpoint", "export"):
         done = subprocess.run(
             f"{sys.executable} -m evaluation.evaluate --json --records data/records/sample/validation "
@@ -71,7 +72,7 @@ def test_most_validation_faces_are_found(demo):
             text=True,
         )
         assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["coco"]["AP50"] > 0.5, name
+        assert json.loads(done.stdout)["coco"]["AP50"] > 0.9, name
 
 
 def test_frozen_graph_has_the_zoo_names_and_forms(frozen):
