@@ -178,10 +178,10 @@ JOBS = 2
 test: $(INSTALLED)  ## Lint and the fast tests, a few minutes
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
-	@$(PYTHON) -m pytest -m "not slow" -q -n $(JOBS) --dist loadgroup $(TESTS)
+	@$(PYTHON) -m pytest -m "not slow" -q -n $(JOBS) $(TESTS)
 
 test-slow: $(INSTALLED)  ## The tests that train and export
-	@$(PYTHON) -m pytest -m slow -q -n $(JOBS) --dist loadgroup $(TESTS)
+	@$(PYTHON) -m pytest -m slow -q -n $(JOBS) $(TESTS)
 
 wheel: $(INSTALLED)  ## The wheel of detect_faces, in dist/
 	@$(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

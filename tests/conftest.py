@@ -20,15 +20,23 @@ settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of a file go to one process of `--dist loadgroup`, which makes their fixtures once.
+DEMO = ("tests/test_demo.py", "tests/test_readme.py")
 
-    What looks at the demo is in several files and takes longest: it is one group, and the first.
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Of several processes each gets whole files, whose fixtures are made once; those of the demo are one.
+
+    pytest-xdist's own way, --dist loadgroup, does nothing under pytest 9.
     """
-    items.sort(key=lambda item: "demo" not in item.fixturenames)
-    for item in items:
-        group = "demo" if "demo" in item.fixturenames else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "demo" if file in DEMO else file
+
+    return ByFile(config, log)
 
 
 SIDE = 16
