@@ -8,7 +8,6 @@ import argparse
 import json
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from detect_faces.errors import EXIT_OK, UserError, run_command
 from detect_faces.options import score
 from detect_faces.quiet import keep_stderr_for_python
 from tools import label_map
+from training.console import say
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -88,10 +88,6 @@ def replace(made: Path, output: Path) -> None:
     if output.exists():
         os.rename(output, made.parent / "before")
     os.rename(made, output)
-
-
-def say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -39,6 +39,7 @@ from export.graph_session import GraphSession
 from export.split import AFTER, BEFORE, DESCRIPTION, FORMAT
 from export.split_source import sha256
 from tools.files import only_writer
+from training.console import say
 
 BOXES, SCORES, CLASSES, COUNT = "detection_boxes:0", "detection_scores:0", "detection_classes:0", "num_detections:0"
 
@@ -270,10 +271,6 @@ def refuse(options: argparse.Namespace, what: str, needs: tuple[str, ...], not_w
 
 def progress(items: list) -> Iterator:
     return tqdm(items, unit="image", disable=None)
-
-
-def say(message: str) -> None:
-    tqdm.write(message, file=sys.stderr)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

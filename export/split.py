@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import re
-import sys
 import tempfile
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from export.graph_session import GraphSession
 from export.inseparable import VARIABLES
 from export.split_source import Source
 from tools.sample_set import SAMPLE
+from training.console import say
 
 DESCRIPTION = "split.json"
 BEFORE, AFTER = "before.pb", "after.pb"
@@ -218,10 +218,6 @@ def refuse_other_folder(folder: Path) -> None:
     if folder.exists() and not (folder / DESCRIPTION).is_file():
         if not folder.is_dir() or any(folder.iterdir()):
             raise UserError(f"{folder}: there is something that is not a split graph; give another --output")
-
-
-def say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 def _tensor(graph: tf.Graph, name: str) -> dict:

@@ -39,6 +39,7 @@ from export.unfold import Unfrozen, calibrated, unfold
 from tools import sample_set
 from tools.report import Report
 from training import restore
+from training.console import say
 from training.photographs import photographs
 
 PHOTOGRAPHS = 200  # to measure batch norm on; of a larger set, evenly
@@ -278,10 +279,6 @@ def _difference(pairs: Iterable[tuple[str, np.ndarray, np.ndarray]]) -> tuple[fl
 
 def _sides(images: np.ndarray) -> str:
     return f"{images.shape[2]} x {images.shape[1]}"
-
-
-def say(message: object) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

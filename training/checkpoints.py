@@ -24,6 +24,7 @@ from tools import tfrecord_file
 from tools.files import only_writer
 from training import run_folder, run_record, step_state
 from training.candidate import Candidate
+from training.console import say
 from training.examples import Examples
 from training.od_api import config_check, overrides, pipeline, to_jax
 from training.od_api import model as detection_model
@@ -105,10 +106,6 @@ def _check(variables: Mapping[str, tf.Variable], stored: Mapping[str, np.ndarray
             raise UserError(f"{path}: {name} holds values that are not finite; train again")
     if more := sorted(stored.keys() - variables.keys()):
         raise UserError(f"{path}: weights of another model: the pipeline's has no {more[0]}; give another --pipeline")
-
-
-def say(message: object) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

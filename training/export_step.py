@@ -12,7 +12,6 @@ The batch size is part of the step. The number of steps is not: run_step takes a
 """
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +21,7 @@ import tensorflow as tf
 from detect_faces.errors import EXIT_OK, UserError, run_command
 from training import devices, phases, run_record, start, step_file, step_state
 from training.augmentation import COLOURS, FLIP
+from training.console import say
 from training.jax_step import Rule, make
 from training.od_api import config_check, optimizer, overrides, pipeline, tf1_names, to_jax
 from training.od_api import model as detection_model
@@ -220,10 +220,6 @@ def _augmentation(option) -> dict:
 def _fields(message) -> dict:
     """The fields of a message that hold one value, defaults where they are not set."""
     return {f.name: getattr(message, f.name) for f in message.DESCRIPTOR.fields if not f.is_repeated}
-
-
-def say(message: object) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 def _platforms(text: str) -> list[str]:

@@ -21,7 +21,6 @@ import argparse
 import math
 import os
 import re
-import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +35,7 @@ from tools import tfrecord_file
 from tools.files import only_writer
 from training import malloc, step_file, step_images, step_state
 from training.augmentation import COLOURS
+from training.console import say
 from training.examples import Examples, example_at
 from training.metrics_log import MetricsLog
 from training.progress import Progress
@@ -169,10 +169,6 @@ def _require_finite(
             f"step {step}: not finite: {', '.join(wrong)}; {state.name} has the last whole state, if any; lower the "
             f"learning rate (learning_rate_base) and export again; the batch begins with {place}"
         )
-
-
-def say(message: object) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 def _seconds(text: str) -> float:
