@@ -304,5 +304,5 @@ def test_a_two_stage_model_built_for_training(tmp_path):
     for image, (boxes, scores) in zip(images, expected, strict=True):
         assert len(scores) > 5
         ((found_boxes, found_scores),) = detector.detect([detector.prepare(image)])
-        assert found_scores == pytest.approx(scores.numpy(), abs=1e-5)
-        assert found_boxes == pytest.approx(boxes.numpy(), abs=1e-4)
+        assert found_scores == pytest.approx(scores.numpy(), abs=1e-4)  # oneDNN: by CPU and graph
+        assert found_boxes == pytest.approx(boxes.numpy(), abs=1e-3)
