@@ -26,14 +26,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from detect_faces import Detector, exported_model, network, reading
+from detect_faces import Detector, exported_model, network, reading, shrinking
 from detect_faces.detections_file import ImageDetections
 from detect_faces.errors import EXIT_OK, UserError, run_command
 from detect_faces.guards import Limits
 from detect_faces.images import read_image
 from detect_faces.inputs import Source, image_name
 from detect_faces.reading import Reading
-from detect_faces.shrinking import enough_side, in_pixels_of, shrunk
 from evaluation import detectors
 
 CASCADE = """
@@ -137,27 +136,24 @@ def _parts(files: dict[tuple[int, str], Path], work: Path, options: argparse.Nam
 def _parts_of_one(detector: Detector, path: Path, rounds: int, clock: Clock) -> tuple[float, list[float]]:
     """The median in ms of everything, and the shares of decoding, resizing, the network, and the rest."""
     source = Source(str(path), image_name(path))
-    side = enough_side(detector, None)
-    look = Reading(Limits(), lambda: side)
+    look = Reading(Limits(), lambda: detector.enough_side)
     rows = []
     with (
         _timed(reading, "decode", clock) as decode,
+        _timed(shrinking, "shrunk", clock) as shrink,
         _timed(exported_model, "network_input", clock) as resize,
         _timed(network.Network, "candidates", clock) as run,
     ):
         for number in range(rounds + 2):
-            for spent in (decode, resize, run):
+            for spent in (decode, shrink, resize, run):
                 spent.clear()
             start = clock()
             picture = look.prepare(source)[1]()
-            decoded = clock()
-            image = shrunk(picture.image, side)
-            resize.append(clock() - decoded)
-            faces = in_pixels_of(detector.detect(image), image, picture.width, picture.height)
+            faces = picture.in_its_pixels(detector.detect(picture.image))
             json.dumps(ImageDetections(source.name, picture.width, picture.height, faces, 0.0).to_json())
             whole = 1000 * (clock() - start)
             if number > 1:
-                rows.append([whole, *(1000 * sum(spent) for spent in (decode, resize, run))])
+                rows.append([whole, *(1000 * sum(spent) for spent in (decode, shrink + resize, run))])
     rows = np.array(rows)
     parts = rows[:, 1:].sum(axis=0) / rows[:, 0].sum()
     return float(np.median(rows[:, 0])), [*parts.tolist(), 1 - float(parts.sum())]

@@ -24,8 +24,8 @@ import numpy as np
 from detect_faces import Detector, Faces
 from detect_faces.errors import EXIT_OK, run_command
 from detect_faces.guards import Limits, checked_header
-from detect_faces.images import REDUCED, decode, decode_image
-from detect_faces.shrinking import ENOUGH, in_pixels_of, shrunk
+from detect_faces.images import REDUCED, Picture, decode, decode_image
+from detect_faces.shrinking import ENOUGH, shrunk
 from evaluation import bootstrap
 from evaluation.image_curves import ImageCurves
 from evaluation.matched_set import match_set
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--by-means", action="store_true", help="decode in full, then shrink, as PNGs")
     data_set.add_options(parser)
     options = parser.parse_args(arguments)
-    detector = Detector(options.model)
+    detector = Detector(options.model, whole=True)
     side = max(detector.model.width, detector.model.height)
     find = partial(_by_means if options.by_means else _reduced, detector)
     images = list(data_set.load(options, Report(show=lambda line: print(line, file=sys.stderr))))
@@ -94,14 +94,15 @@ def _rows(find: Find, name: str, pictures: Iterable[Large], ratio: float, factor
 def _reduced(detector: Detector, data: bytes, factor: int) -> Faces:
     """All detections in a JPEG decoded at 1/factor, in pixels of the whole."""
     picture = decode(data, "JPEG", checked_header(data, "JPEG", Limits()), factor)
-    return in_pixels_of(detector.detect(picture.image, 0.0), picture.image, picture.width, picture.height)
+    return picture.in_its_pixels(detector.detect(picture.image, 0.0))
 
 
 def _by_means(detector: Detector, data: bytes, factor: int) -> Faces:
     """The same of one that is decoded in full and then made smaller."""
     whole = decode_image(data)
-    image = shrunk(whole, max(whole.shape[:2]) // factor)
-    return in_pixels_of(detector.detect(image, 0.0), image, *whole.shape[1::-1])
+    height, width = whole.shape[:2]
+    picture = Picture(shrunk(whole, max(height, width) // factor), width, height)
+    return picture.in_its_pixels(detector.detect(picture.image, 0.0))
 
 
 def _grids(images: list[AnnotatedImage], size: int, input_side: int) -> Iterator[Large]:

@@ -57,7 +57,7 @@ class Detector:
         score_threshold: the model gives no score up to that.
         model: the description that came with an exported model; None for others.
         threads: how many the network runs on.
-        tile: as given.
+        tile, whole: as given.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Detector:
         backend: Backend = "litert",
         input_size: int | None = None,
         tile: int | Literal["auto"] | None = None,
+        whole: bool = False,
     ):
         """Loads a model.
 
@@ -80,6 +81,8 @@ class Detector:
             input_size: side of the network's input in pixels, for a model that takes any; None for its own.
             tile: look at large pictures in overlapping tiles of so many pixels as well as at the whole, for faces that
                 are too small in the whole (see detect_faces.tiling); "auto" chooses by the size of picture and input.
+            whole: leave large pictures to the network's own resizing, as the checkpoint's evaluation does; by default
+                they are made smaller by means first, which finds more (see detect_faces.shrinking).
 
         Raises:
             UserError: the model is missing, damaged, of another kind, with operations that the gate refuses, or takes
@@ -93,7 +96,7 @@ class Detector:
         if tile not in (None, "auto") and (not isinstance(tile, int) or tile < MIN_TILE):
             raise ValueError(f"tile {tile!r} is not 'auto', None or at least {MIN_TILE} pixels")
         self.threads = threads or min(4, len(os.sched_getaffinity(0)))
-        self.tile = tile
+        self.tile, self.whole = tile, whole
         self._backend = _load(model, backend, self.threads, input_size)
         self.name = self._backend.name
         self.min_score = self._backend.min_score
@@ -124,6 +127,15 @@ class Detector:
         visible = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
         return Faces(xyxy[visible], scores[visible])
 
+    @property
+    def enough_side(self) -> int:
+        """Pixels of an image's longer side that are enough: more are not looked at. 0: all there are are needed."""
+        from detect_faces.shrinking import ENOUGH
+
+        if self.whole or self.tile or self._backend.input_side is None:
+            return 0
+        return ENOUGH * self._backend.input_side
+
     def detect_batch(
         self, images: Iterable[np.ndarray], min_score: float | None = None, channels: Channels = "BGR"
     ) -> list[Faces]:
@@ -132,12 +144,15 @@ class Detector:
 
     def _find(self, bgr: np.ndarray, min_score: float) -> tuple[np.ndarray, np.ndarray]:
         from detect_faces import tiling
+        from detect_faces.shrinking import shrunk
 
         backend = self._backend
         height, width = bgr.shape[:2]
         side = tiling.tile_side(self.tile, width, height, backend.input_side)
         if side is None:
-            return backend.find(bgr, min_score, suppress=True)
+            image = shrunk(bgr, self.enough_side)
+            boxes, scores = backend.find(image, min_score, suppress=True)
+            return boxes * np.float32([width / image.shape[1], height / image.shape[0]] * 2), scores
         found = []
         for part in tiling.tiles(width, height, side):
             x_min, y_min, x_max, y_max = part

@@ -10,6 +10,7 @@ import numpy as np
 from detect_faces.alpha import read_alpha
 from detect_faces.errors import UserError
 from detect_faces.exif import cleaned, jpeg_orientation, orientation
+from detect_faces.faces import Faces
 from detect_faces.guards import Limits, checked_header, decoding_bytes, refuse_without_memory, too_large
 from detect_faces.image_header import MAGIC_BYTES, SUFFIXES, Header, image_kind
 from detect_faces.whole_file import write_whole
@@ -39,6 +40,14 @@ class Picture:
     height: int
     metadata: dict[int, bytes] | None = None
     alpha: np.ndarray | None = None
+
+    def in_its_pixels(self, faces: Faces) -> Faces:
+        """Faces in pixels of `image`, in pixels of the picture."""
+        height, width = self.image.shape[:2]
+        if (width, height) == (self.width, self.height):
+            return faces
+        x, y = self.width / width, self.height / height
+        return Faces(faces.xyxy * [x, y, x, y], faces.scores)
 
 
 def read_image(path: str | Path) -> np.ndarray:

@@ -18,7 +18,6 @@ from detect_faces.outputs import Outputs
 from detect_faces.progress import Progress
 from detect_faces.reading import Reading, Video
 from detect_faces.selection import selected
-from detect_faces.shrinking import enough_side, in_pixels_of, shrunk
 
 MOST_DECODERS = 2  # threads; the network keeps the other CPUs busy
 AHEAD = 4  # images that are decoded before their turn
@@ -83,12 +82,11 @@ class Session:
     def _of_picture(self, source: Source, picture: Picture) -> ImageDetections:
         start = time.perf_counter()
         try:
-            image = shrunk(picture.image, self._enough_side())
-            faces = self._detector.detect(image, self._options.min_score)
+            faces = self._detector.detect(picture.image, self._options.min_score)
         except MemoryError as error:
             raise UserError(f"{source}: no memory left to look at {picture.width} x {picture.height} pixels") from error
         ms = 1000 * (time.perf_counter() - start)
-        faces = in_pixels_of(faces, image, picture.width, picture.height)
+        faces = picture.in_its_pixels(faces)
         faces = faces.select(selected(faces, self._options))
         self._outputs.write(source, picture, faces)
         self.progress.add(len(faces))
@@ -106,13 +104,7 @@ class Session:
         if self._outputs.changes:
             return 0
         self._loaded.wait()
-        return self._enough_side()
-
-    def _enough_side(self) -> int:
-        """Pixels of the longer side of an image that the detector can make use of; 0: all."""
-        if self._options.whole or self._detector is None:  # not loaded, which ends the run
-            return 0
-        return enough_side(self._detector, self._options.input_size)
+        return self._detector.enough_side if self._detector else 0  # not loaded, which ends the run
 
     def _load_detector(self):
         from detect_faces.detector import Detector
@@ -125,6 +117,7 @@ class Session:
                 backend=options.backend,
                 input_size=options.input_size,
                 tile=options.tile,
+                whole=options.whole,
             )
         except ValueError as error:
             raise UserError(str(error)) from error

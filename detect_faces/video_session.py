@@ -22,7 +22,6 @@ from detect_faces.images import Picture
 from detect_faces.inputs import CAMERA, Source
 from detect_faces.outputs import Outputs
 from detect_faces.selection import selected
-from detect_faces.shrinking import enough_side, in_pixels_of, shrunk
 from detect_faces.tracking import GO_ON, Tracker, Tracks, steady
 from detect_faces.video import VideoReader, VideoWriter
 
@@ -100,17 +99,15 @@ def _frames(reader: VideoReader, options: Namespace, interrupted: threading.Even
 def _tracked(ahead: Ahead, detector: Detector, options: Namespace) -> Iterator[tuple[_Frame, Tracks]]:
     """Each frame with its faces."""
     min_score = detector.min_score if options.min_score is None else options.min_score
-    side = 0 if options.whole else enough_side(detector, options.input_size)
 
     def detected() -> Iterator[tuple[_Frame, Faces]]:
         for frame, outcome in ahead:
             if isinstance(outcome, UserError):
                 raise outcome
             start = time.perf_counter()
-            image = shrunk(frame.image, side)
-            faces = detector.detect(image, min_score * (1 if options.no_tracking else GO_ON))
+            faces = detector.detect(frame.image, min_score * (1 if options.no_tracking else GO_ON))
             frame.ms = 1000 * (time.perf_counter() - start)
-            yield frame, in_pixels_of(faces, image, *frame.image.shape[1::-1])
+            yield frame, faces
 
     if options.no_tracking:
         for frame, faces in detected():

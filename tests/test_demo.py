@@ -121,7 +121,7 @@ def test_the_three_exports_agree(demo, frozen, rgb):
         assert np.abs(others - face).max(axis=1).min() < 1e-4
 
     height, width = rgb.shape[:2]
-    lite = Detector(demo / "exported-models/demo").detect(rgb[..., ::-1].copy(), 0.0)
+    lite = Detector(demo / "exported-models/demo", whole=True).detect(rgb[..., ::-1].copy(), 0.0)
     sure = frozen["detection_scores"][0] > 0.2
     boxes = frozen["detection_boxes"][0][sure][:, [1, 0, 3, 2]] * [width, height, width, height]
     assert len(boxes) >= 3

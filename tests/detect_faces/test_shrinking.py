@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from detect_faces import Detector, Faces
-from detect_faces.shrinking import enough_side, in_pixels_of, shrunk
+from detect_faces.images import Picture
+from detect_faces.shrinking import shrunk
 
 
 @pytest.mark.parametrize(
@@ -29,17 +30,27 @@ def test_pixels_are_means():
     assert np.abs(shrunk(image, 40).astype(int) - np.asarray(oracle)).max() <= 1
 
 
-def test_faces_come_back_in_pixels_of_the_picture():
-    small = np.zeros((7, 12, 3), np.uint8)
-    found = in_pixels_of(Faces([[3, 0, 12, 7]], [0.5]), small, 100, 60)
-    np.testing.assert_allclose(found.xyxy, [[25, 0, 100, 60]], rtol=1e-6)
-    same = Faces([[3, 0, 12, 7]], [0.5])
-    assert in_pixels_of(same, small, 12, 7) is same
-
-
 def test_what_is_enough_depends_on_the_detector(tiny_model):
     side = Detector(tiny_model).model.width
-    assert enough_side(Detector(tiny_model), None) == 2 * side
-    assert enough_side(Detector(tiny_model), 99) == 198
-    assert enough_side(Detector(tiny_model, tile=64), None) == 0
-    assert enough_side(Detector("haar"), None) == 0
+    assert Detector(tiny_model).enough_side == 2 * side
+    assert Detector(tiny_model, tile=64).enough_side == Detector(tiny_model, whole=True).enough_side == 0
+    assert Detector("haar").enough_side == 0
+    assert Detector("fast", input_size=640).enough_side == 2 * 640
+
+
+def test_a_detector_sees_means_of_a_large_picture(tiny_model):
+    """Each pixel of its 16 x 16 input is a face that scores what is red there: of every other pixel, a half."""
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[::2, ::2, 2] = image[1::2, 1::2, 2] = 255
+    means, pixels = Detector(tiny_model).detect(image, 0.0), Detector(tiny_model, whole=True).detect(image, 0.0)
+    np.testing.assert_allclose(means.scores[: 16 * 16], 0.5, atol=0.01)
+    assert np.abs(pixels.scores - 0.5).max() > 0.4
+    assert means.xyxy[:, 2].max() == pytest.approx(64)
+
+
+def test_faces_of_a_reduced_picture_come_back_in_its_pixels():
+    picture = Picture(np.zeros((7, 12, 3), np.uint8), 100, 60)
+    found = picture.in_its_pixels(Faces([[3, 0, 12, 7]], [0.5]))
+    np.testing.assert_allclose(found.xyxy, [[25, 0, 100, 60]], rtol=1e-6)
+    same = Faces([[3, 0, 12, 7]], [0.5])
+    assert Picture(picture.image, 12, 7).in_its_pixels(same) is same
