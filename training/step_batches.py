@@ -18,7 +18,7 @@ from training import augmentation
 from training.examples import example_at, positions
 from training.face_crop import DRAWS, GREY, FaceCrop
 from training.step_file import Description
-from training.step_images import Faces, StepImages
+from training.step_images import TrueFaces, StepImages
 
 AHEAD = 3  # batches that are made while the device computes
 
@@ -71,21 +71,21 @@ class Sampler:
         weights = faces.weights * self._large_enough(boxes)
         return Sample(
             np.ascontiguousarray(pixels[..., ::-1]),
-            *_padded(Faces(boxes, faces.classes, weights), described.boxes, described.classes),
+            *_padded(TrueFaces(boxes, faces.classes, weights), described.boxes, described.classes),
             np.array(amounts, np.float32),
         )
 
-    def _cropped(self, image: np.ndarray, faces: Faces, draws: np.ndarray) -> tuple[np.ndarray, Faces]:
+    def _cropped(self, image: np.ndarray, faces: TrueFaces, draws: np.ndarray) -> tuple[np.ndarray, TrueFaces]:
         size, (height, width) = image.shape[:2], self._size
         if self._crop:
             crop = self._crop.place(size, faces.boxes, faces.weights, self._size, draws)
             pixels = _cut(image, crop.offset, crop.extent, self._size)
-            return pixels, Faces(crop.boxes, faces.classes[crop.kept], crop.weights)
+            return pixels, TrueFaces(crop.boxes, faces.classes[crop.kept], crop.weights)
         shown = letterbox_size(size[1], size[0], width, height) if self._described.letterbox else (width, height)
         pixels = np.full((height, width, 3), GREY, np.uint8)
         pixels[: shown[1], : shown[0]] = _cut(image, (0, 0), size, (shown[1], shown[0]))
         share = np.float32([shown[1] / height, shown[0] / width] * 2)
-        return pixels, Faces(faces.boxes * share, faces.classes, faces.weights)
+        return pixels, TrueFaces(faces.boxes * share, faces.classes, faces.weights)
 
     def _large_enough(self, boxes: np.ndarray) -> np.ndarray:
         """(N,) whether faces are of a size that counts."""
@@ -132,12 +132,12 @@ def _cut(image: np.ndarray, offset, extent, size: tuple[int, int]) -> np.ndarray
     )
 
 
-def _padded(faces: Faces, most: int, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _padded(faces: TrueFaces, most: int, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes, one-hot classes and weights of `most` faces; of more, those that count and are the largest."""
     if len(faces.boxes) > most:
         sides = faces.boxes[:, 2:] - faces.boxes[:, :2]
         kept = np.sort(np.lexsort((-sides.prod(1), faces.weights <= 0))[:most])
-        faces = Faces(faces.boxes[kept], faces.classes[kept], faces.weights[kept])
+        faces = TrueFaces(faces.boxes[kept], faces.classes[kept], faces.weights[kept])
     count = len(faces.boxes)
     boxes, weights = np.zeros((most, 4), np.float32), np.zeros(most, np.float32)
     one_hot = np.zeros((most, classes), np.float32)

@@ -16,7 +16,7 @@ _UNKNOWN = 8_000_000_000  # bytes of memory that are free where the system does 
 
 
 @dataclass(frozen=True)
-class Faces:
+class TrueFaces:
     """The true boxes of an image.
 
     Attributes:
@@ -53,7 +53,7 @@ class StepImages:
         """
         self._examples, self._classes = examples, classes
         self._pixels: dict[int, np.ndarray] = {}
-        self._faces: list[Faces] = []
+        self._faces: list[TrueFaces] = []
         self.kept = self.bytes = 0
         for number, (faces, image) in enumerate(pool.map(self._decoded, range(len(examples)))):
             self._faces.append(faces)
@@ -79,14 +79,14 @@ class StepImages:
         kept = self._pixels.get(number)
         return kept if kept is not None else self._decoded(number)[1]
 
-    def faces(self, number: int) -> Faces:
+    def faces(self, number: int) -> TrueFaces:
         return self._faces[number]
 
     def most_faces(self) -> int:
         """Of an image."""
         return max(len(faces.boxes) for faces in self._faces)
 
-    def _decoded(self, number: int) -> tuple[Faces, np.ndarray]:
+    def _decoded(self, number: int) -> tuple[TrueFaces, np.ndarray]:
         place, data = self._examples.place(number), self._examples.read(number)
         try:
             example = tf_example.decode(data)
@@ -108,7 +108,7 @@ class StepImages:
             raise UserError(f"{place}: its image cannot be decoded; run `make verify`, and make the records again")
         size = np.array([example.height, example.width] * 2)
         boxes = (example.xyxy[:, [1, 0, 3, 2]] / size).astype(np.float32)
-        return Faces(boxes, classes, (~example.ignore).astype(np.float32)), image
+        return TrueFaces(boxes, classes, (~example.ignore).astype(np.float32)), image
 
 
 def memory_for_images(gigabytes: float | None) -> int:

@@ -10,7 +10,7 @@ from tests.training import toy_step
 from training.face_crop import DRAWS, FaceCrop
 from training.step_batches import Sampler, StepBatches, _cut
 from training.step_file import Description
-from training.step_images import Faces
+from training.step_images import TrueFaces
 
 CROP = {"share": 1.0, "min_size": 10.0, "max_size": 24.0, "max_zoom": 2.5}
 
@@ -25,7 +25,7 @@ class Images:
             self.pixels[y_min:y_max, x_min:x_max] = 255
         yxyx = np.float32(boxes).reshape(-1, 4)[:, [1, 0, 3, 2]] / np.float32([height, width] * 2)
         count = len(yxyx)
-        self.true = Faces(
+        self.true = TrueFaces(
             yxyx,
             np.ones(count, np.int64) if classes is None else np.array(classes),
             np.ones(count, np.float32) if weights is None else np.float32(weights),
