@@ -14,9 +14,8 @@ MAX_SCANS = 100  # of a progressive JPEG; encoders make about ten, and each goes
 MOST_COMPRESSED = 1100  # times that deflate can shrink data at best (1032), and a little
 RESERVE = 32_000_000  # bytes of memory to leave for everything else
 
-CONTROL_GROUPS = (
-    "/proc/self/cgroup"  # in which this process is; a container is one, and so is a job of systemd or Slurm
-)
+# The control groups that this process is in; a container is one, and so is a job of systemd or Slurm.
+CONTROL_GROUPS = "/proc/self/cgroup"
 # Of cgroup v2 and v1: where their folders are, a group's limit of memory, and what its processes use.
 GROUP_FILES = {
     "v2": ("/sys/fs/cgroup", "memory.max", "memory.current"),
