@@ -18,7 +18,7 @@ from training import augmentation
 from training.examples import example_at, positions
 from training.face_crop import DRAWS, GREY, FaceCrop
 from training.step_file import Description
-from training.step_images import TrueFaces, StepImages
+from training.step_images import StepImages, TrueFaces
 
 AHEAD = 3  # batches that are made while the device computes
 
