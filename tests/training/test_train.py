@@ -11,6 +11,7 @@ import pytest
 
 from detect_faces.errors import UserError
 from training import restore, run_folder, train
+from training.steps import TrainStep
 
 ROOT = Path(__file__).parents[2]
 SSDLITE = "ssdlite_mobilenet_v2_320_face"
@@ -226,7 +227,7 @@ def test_faster_rcnn_is_killed_and_goes_on_to_the_same_weights(
     err = capsys.readouterr().err
     assert "BoxClassifierLoss/classification" in err and "will differ" not in err
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(train.TrainStep, "__call__", stopping_at(1, train.TrainStep.__call__))
+        patched.setattr(TrainStep, "__call__", stopping_at(1, TrainStep.__call__))
         with pytest.raises(KeyboardInterrupt):
             train.main([*runs["b"], "--steps", "2"])
     assert train.main([*runs["b"], "--steps", "2"]) == 0
