@@ -215,6 +215,12 @@ TRAPS = [
         "override_base_feature_extractor_hyperparams: is not true",
     ),
     ("encode_background_as_zeros: true", "", "weighted_sigmoid_focal", "without encode_background_as_zeros"),
+    (
+        "localization_weight: 1.0",
+        "localization_weight: 1.0 hard_example_miner { max_negatives_per_positive: 3 }",
+        "max_negatives_per_positive: 3",
+        "max_negatives_per_positive: without min_negatives_per_image",
+    ),
     ("per_class: 400", "per_class: 50", "per_class: 50", "max_detections_per_class: is 50"),
     ("max_detections_per_class: 400", "", "batch_non_max_suppression", "max_detections_per_class: is 100"),
     ("score_threshold: 0.01", "score_threshold: 0.3", "score_threshold: 0.3", "score_threshold: is 0.3"),

@@ -26,6 +26,7 @@ def traps(config: TrainEvalPipelineConfig) -> Iterator[Fault]:
     if architecture == "ssd":
         yield from _backbone(f"{prefix}.feature_extractor", model.feature_extractor)
         yield from _focal_loss(prefix, model)
+        yield from _mining(f"{prefix}.loss.hard_example_miner", model.loss)
         measured = trainer_settings.settings(config).batch_norm_batches > 0
         limit = _REMAINS_UNUSED if measured else _REMAINS
         yield from _batch_norm_decay(prefix, model, config.train_config.num_steps, limit)
@@ -54,6 +55,16 @@ def _focal_loss(prefix: str, ssd: Message) -> Iterator[Fault]:
             f"{prefix}.loss.classification_loss.weighted_sigmoid_focal",
             "without encode_background_as_zeros: true every negative trains a background column with target 1, and the "
             "loss is some hundreds of times too large; set it in ssd",
+        )
+
+
+def _mining(field: str, loss: Message) -> Iterator[Fault]:
+    miner = loss.hard_example_miner
+    if loss.HasField("hard_example_miner") and miner.max_negatives_per_positive and not miner.min_negatives_per_image:
+        yield (
+            f"{field}.max_negatives_per_positive",
+            "without min_negatives_per_image no negative of an image without faces is mined, so that such images teach "
+            "nothing; set min_negatives_per_image to 3, say",
         )
 
 
