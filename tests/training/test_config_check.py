@@ -216,8 +216,8 @@ TRAPS = [
     ),
     ("encode_background_as_zeros: true", "", "weighted_sigmoid_focal", "without encode_background_as_zeros"),
     (
-        "localization_weight: 1.0",
-        "localization_weight: 1.0 hard_example_miner { max_negatives_per_positive: 3 }",
+        "classification_loss { weighted_sigmoid_focal { alpha: 0.25 gamma: 2.0 } }",
+        "classification_loss { weighted_sigmoid {} } hard_example_miner { max_negatives_per_positive: 3 }",
         "max_negatives_per_positive: 3",
         "max_negatives_per_positive: without min_negatives_per_image",
     ),
