@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -85,6 +86,16 @@ def full_disk_named(folder: Path) -> Iterator[None]:
             f"{folder}: no space left on the disk; make room, and the same command goes on from the last checkpoint, "
             "which is whole"
         ) from error
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes checkpoints that were being written when a process was killed or the disk was full.
+
+    TensorFlow writes each into a folder of its own first, which nothing would name or remove afterwards.
+    """
+    for place in (folder, folder / BEST, folder / LAST):
+        for path in place.glob("ckpt-*_temp"):
+            shutil.rmtree(path)
 
 
 def save_weights(folder: Path, model: tf.Module, step: int) -> str:

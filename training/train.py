@@ -66,6 +66,7 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
     if writes := devices.worker() == 0 and not options.dry_run:
         run.mkdir(parents=True, exist_ok=True)
         until_the_end.enter_context(only_writer(run))
+        run_folder.remove_unfinished(run)
     history = run_folder.evaluations(run, planned.settings.metric)  # {step: figure}
     ended = run_folder.finished_steps(run)
     if ended is not None:

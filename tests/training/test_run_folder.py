@@ -122,6 +122,17 @@ def test_torn_weights_are_refused(tmp_path, part):
         run_folder.restore_weights(saved, Network([0.0, 0.0]))
 
 
+def test_what_a_kill_left_of_a_checkpoint_is_removed(tmp_path):
+    torn = [tmp_path / "ckpt-200_temp", tmp_path / "best/ckpt-200_temp", tmp_path / "last/ckpt-200_temp"]
+    for folder in torn:
+        folder.mkdir(parents=True)
+        (folder / "part-00000-of-00001.data-00000-of-00001").write_bytes(b"half")
+    whole = tmp_path / "ckpt-100.index"
+    whole.write_bytes(b"whole")
+    run_folder.remove_unfinished(tmp_path)
+    assert whole.exists() and not any(map(Path.exists, torn))
+
+
 def test_a_full_disk_is_one_line():
     run = Path("runs/mine")
     with pytest.raises(
