@@ -1,11 +1,14 @@
 """Batch norm statistics: measured again for averaged weights, and found for weights that came without any."""
 
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from training.od_api.model import DetectionModel, set_training, trained_batch_norm_layers
+
+_Batch = TypeVar("_Batch")  # an image batch, or a tuple of it and more
 
 
 class _Moments:
@@ -25,7 +28,7 @@ class _Moments:
         return np.maximum(self.square - self.mean**2, 0.0)
 
 
-def reestimate(model: DetectionModel, batches: Iterable[tf.Tensor], predict: Callable[[tf.Tensor], object]) -> int:
+def reestimate(model: DetectionModel, batches: Iterable[_Batch], predict: Callable[[_Batch], object]) -> int:
     """Sets the moving statistics to those over `batches`, with every layer normalising by its batch as in training.
 
     Moving averages lag behind weights that moved, and are not the statistics of averaged weights at all; a detector
@@ -33,7 +36,7 @@ def reestimate(model: DetectionModel, batches: Iterable[tf.Tensor], predict: Cal
 
     Args:
         model: the model; its moving statistics are replaced, nothing else of it.
-        batches: preprocessed images, each (B, H, W, 3) float32.
+        batches: preprocessed images, each as `predict` takes it.
         predict: runs the network on one batch. A tf.function that nothing else calls is traced here, at its first
             batch, and not again while the same layers are measured.
 
@@ -68,8 +71,8 @@ def reestimate(model: DetectionModel, batches: Iterable[tf.Tensor], predict: Cal
 def calibrate(
     model: DetectionModel,
     layers: Iterable[tf.keras.layers.Layer],
-    batches: Iterable[tf.Tensor],
-    predict: Callable[[tf.Tensor], object],
+    batches: Iterable[_Batch],
+    predict: Callable[[_Batch], object],
 ) -> None:
     """Gives layers whose batch norm was folded into their weights real statistics, and leaves the function as it was.
 
@@ -80,7 +83,7 @@ def calibrate(
     Args:
         model: the model, in inference mode throughout.
         layers: the batch norm layers to calibrate.
-        batches: preprocessed images, each (B, H, W, 3) float32.
+        batches: preprocessed images, each as `predict` takes it.
         predict: runs the network on one batch.
     """
     set_training(False)

@@ -70,9 +70,10 @@ class Candidate:
             )
         self.step = step
 
-    def mode_losses(self) -> mode_check.ModeLosses | None:
-        """Whether it means the same in training and in inference mode; None where that cannot differ."""
-        return mode_check.mode_losses(self.model, self._batches(_CHECKED_BATCHES)) if self.measured else None
+    def trouble(self) -> str | None:
+        """Where it does not mean the same in training and in inference mode, what to say of that."""
+        losses = mode_check.mode_losses(self.model, self._batches(_CHECKED_BATCHES)) if self.measured else None
+        return losses.message() if losses else None
 
     def _batches(self, count: int) -> tf.data.Dataset:
         if self._data is None:

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     config = _config(options, about)
     examples = Examples(tfrecord_file.find_files(options.records))
     run = options.output
-    if run_folder.finished_steps(run) is not None or tf.train.latest_checkpoint(str(run)):
+    if run_folder.finished_steps(run) is not None or run_folder.newest_state(run):
         raise UserError(f"{run}: there is a run here already; give another --output, or delete it")
     tf.keras.utils.set_random_seed(settings(config).seed)
     model = detection_model.build(config, training=True)
@@ -55,8 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     candidate = Candidate(config, examples)
     candidate.take(step, model.variables, averages, trained)
     say(f"batch norm of {candidate.measured} layers measured on {settings(config).batch_norm_batches} batches")
-    losses = candidate.mode_losses()
-    if losses and (trouble := losses.message()):
+    if trouble := candidate.trouble():
         say(f"warning: {trouble}")
     run.mkdir(parents=True, exist_ok=True)
     with only_writer(run):

@@ -6,62 +6,53 @@ from training import run_folder
 from training.agreement import Agreement
 from training.candidate import Candidate
 from training.console import say
+from training.job import Job
 from training.journal import PICTURES, Journal
 from training.learner import Learner
-from training.plan import Plan
 from training.selection import Standing, standing
 from training.validation import Validation
 
 
 class Evaluations:
-    """Of a run, one after the other.
+    """Those of a run, one after the other."""
 
-    Attributes:
-        candidate: the weights for use, as `take` or the last evaluation made them.
-    """
+    def __init__(self, job: Job, candidate: Candidate, workers: Agreement, history: Mapping[int, float | None]):
+        """Reads the validation records.
 
-    def __init__(self, plan: Plan, learner: Learner, workers: Agreement, history: Mapping[int, float | None]):
-        """Builds the model that is evaluated; `history` has the figures so far, by step."""
-        self._metric, self._patience = plan.settings.metric, plan.settings.patience
-        self._learner, self._workers, self._history = learner, workers, dict(history)
-        self.candidate = Candidate(plan.config, plan.examples)
-        self._validation = (
-            Validation(plan.validation, self.candidate.model, pictures=PICTURES) if plan.validation else None
-        )
+        Args:
+            job: of the run.
+            candidate: takes the weights that are evaluated.
+            workers: of the run.
+            history: the figures so far, by step.
+        """
+        self._metric, self._patience = job.settings.metric, job.settings.patience
+        self._candidate, self._workers, self._history = candidate, workers, dict(history)
+        self._validation = Validation(job.validation, candidate.model, pictures=PICTURES) if job.validation else None
 
-    def __contains__(self, step: int) -> bool:
+    def has(self, step: int) -> bool:
+        """Whether there was one behind so many steps."""
         return step in self._history
 
-    def __call__(self, step: int, journal: Journal | None) -> None:
-        """Evaluates the weights behind `step`, says how good they are, and has the journal keep that and the best.
+    def make(self, learner: Learner, journal: Journal | None) -> None:
+        """Evaluates the weights as they are now, says how good they are, and has the journal keep that and the best.
 
         With several workers each has to call it: all take over the figure of the first.
         """
-        self.take(step)
-        figures = self._validation()
-        found = self._history[step] = self._workers.of_chief(figures[self._metric])
-        figure, summary = "none" if found is None else f"{found:.3f}", self._standing.summary(self._metric)
+        learner.hand_to(self._candidate)
+        step, figures = learner.done, self._validation()
+        found = self._workers.of_chief(figures[self._metric])
+        self._history[step] = found
+        figure = "none" if found is None else f"{found:.3f}"
+        summary = self._standing.summary(self._metric)
         say(f"step {step:,}: {self._metric} {figure} in {figures['seconds']:.0f} s; {summary}")
         if journal:
             if self._standing.improved:
-                journal.weights(run_folder.BEST, self.candidate.model, step)
+                journal.weights(run_folder.BEST, self._candidate.model, step)
             journal.evaluation(step, figures, self._validation.pictures())
-
-    def take(self, step: int) -> None:
-        """Makes the weights for use behind `step`, the last one made."""
-        learner = self._learner
-        self.candidate.take(step, learner.model.variables, learner.averages, learner.trained_at(step - 1))
-
-    def try_out(self, step: int) -> None:
-        """Does once what an evaluation does, or the end of a run without any."""
-        if self._validation:
-            self(step, None)
-        else:
-            self.take(step)
 
     @property
     def should_stop(self) -> bool:
-        """Whether the last evaluations were no better than one before, as often as the config has patience."""
+        """Whether the last ones were no better than one before, as often as the config has patience; with 0 never."""
         return self._standing.should_stop(self._patience)
 
     def conclusion(self) -> str | None:

@@ -23,7 +23,7 @@ from training import devices, phases, run_record, start, step_file, step_state
 from training.augmentation import COLOURS, FLIP
 from training.console import say
 from training.jax_step import Rule, make
-from training.od_api import config_check, optimizer, overrides, pipeline, tf1_names, to_jax
+from training.od_api import config_check, optimizer, overrides, pipeline, to_jax
 from training.od_api import model as detection_model
 from training.od_api.trainer_settings import settings
 
@@ -119,9 +119,7 @@ def exported(config, model, *, platforms: Sequence[str], boxes: int = BOXES, res
     train, chosen, ssd = config.train_config, settings(config), config.model.ssd
     boxes = min(boxes, config.train_input_reader.max_number_of_boxes)
     size = _input_size(ssd.image_resizer)
-    only, frozen = train.update_trainable_variables, train.freeze_variables
-    names = tf1_names.naming(config, model) if (only or frozen) and tf1_names.known(config) else {}
-    trained = phases.trained(model, only=only, frozen=frozen, tf1_names=names)
+    trained = phases.trained_by(config, model)
     phases.BatchNormModes(model).follow(trained)
     detection_model.set_training(True)
     anchors = model.anchors.get().numpy()  # those of the eager prediction that built the model; tracing replaces them

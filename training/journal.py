@@ -1,4 +1,4 @@
-"""What a run writes as it goes on: metrics.jsonl, TensorBoard's events, pictures, and the weights for use."""
+"""What a run measures and shows, written as it goes on: metrics.jsonl, TensorBoard's events, and weights for use."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,13 +8,11 @@ import tensorflow as tf
 
 from detect_faces.whole_file import write_whole
 from training import guards, metrics_log, run_folder
+from training.batches import Batches
 from training.metrics_log import MetricsLog
 from training.od_api import inputs
 
-LOG_EVERY = 10  # steps between points in TensorBoard and lines of metrics.jsonl
-PICTURES = 8  # of the batch or of the validation set, in TensorBoard
-
-_NO_LOSSES = ("gradient_norm", "matched")
+PICTURES = 8  # of a batch or of the validation set, in TensorBoard
 
 
 class Journal:
@@ -24,6 +22,7 @@ class Journal:
         """Opens the files of a run that goes on from `step`. Raises UserError where its log isn't one."""
         self._run = run
         self._log = MetricsLog(run / metrics_log.FILE, step=step)
+        self._shown = False
         self._curves, self._evaluations = (tf.summary.create_file_writer(str(run / name)) for name in ("train", "eval"))
 
     def first_batch(self, batch: tuple[dict, dict]) -> None:
@@ -31,7 +30,7 @@ class Journal:
         write_whole(self._run / "inputs.png", guards.picture([batch]))
 
     def step(
-        self, step: int, losses: Mapping[str, float], more: Mapping[str, float], batch: tuple[dict, dict] | None
+        self, step: int, losses: Mapping[str, float], more: Mapping[str, float], batches: Batches, *, show: bool
     ) -> None:
         """Writes a line and the points of the curves.
 
@@ -39,25 +38,34 @@ class Journal:
             step: the one just made.
             losses: what it gave.
             more: other figures of it.
-            batch: to show in TensorBoard; None for no pictures.
+            batches: that it was made of.
+            show: whether the images of its last batch are wanted in TensorBoard; those of the first call always are.
         """
-        measured = {name if name in _NO_LOSSES else f"loss/{name}": value for name, value in losses.items()} | more
+        measured = {**metrics_log.named(losses), **more}
         self._log.write(step, measured)
         with self._curves.as_default(step=step):
             for name, value in measured.items():
                 tf.summary.scalar(name, value)
-            if batch:
-                tf.summary.image("inputs", inputs.drawn(*batch), max_outputs=PICTURES)
+            if show or not self._shown:
+                tf.summary.image("inputs", inputs.drawn(*batches.last), max_outputs=PICTURES)
+                self._shown = True
             self._curves.flush()
 
     def evaluation(self, step: int, figures: Mapping[str, float | None], pictures: np.ndarray) -> None:
-        """Adds the figures of an evaluation to the line of its step; `pictures` are (N, H, W, 3) uint8 RGB."""
+        """Adds the figures of an evaluation to the line of its step and to the curves, with pictures of what was found.
+
+        Args:
+            step: that it was made behind.
+            figures: None where there is none.
+            pictures: (N, H, W, 3) uint8 RGB.
+        """
         with self._evaluations.as_default(step=step):
             for name, figure in figures.items():
                 if figure is not None:
                     tf.summary.scalar(name, figure)
             tf.summary.image("found", pictures, max_outputs=PICTURES)
-        self._log.amend(step, figures)
+            self._evaluations.flush()
+        self._log.amend(step, figures)  # last: where this is missing, a run that goes on evaluates again
 
     def weights(self, place: str, model: tf.Module, step: int) -> None:
         """Keeps a model's weights for use as the run's best or last, in place of those before."""
@@ -68,3 +76,5 @@ class Journal:
 
     def __exit__(self, *_) -> None:
         self._log.close()
+        self._curves.close()
+        self._evaluations.close()

@@ -17,6 +17,14 @@ from detect_faces.errors import UserError
 from detect_faces.whole_file import write_whole
 
 FILE = "metrics.jsonl"
+LOG_EVERY = 10  # steps between lines
+
+_NO_LOSSES = ("gradient_norm", "matched", "learning_rate")  # of what a step gives
+
+
+def named(losses: Mapping[str, float]) -> dict[str, float]:
+    """What a step gives, by the names that it has in the log and in TensorBoard."""
+    return {name if name in _NO_LOSSES else f"loss/{name}": value for name, value in losses.items()}
 
 
 class MetricsLog:

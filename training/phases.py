@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from detect_faces.errors import UserError
 from training.od_api import model as detection_model
+from training.od_api import tf1_names as naming
 
 # In the Keras names of the OD API's predictors: SSD's, those shared between layers, and both stages' of Faster R-CNN.
 _PREDICTORS = re.compile(r"BoxPredictor|RPN(Conv|BatchNorm)|FirstStage.*Predictor|mask_rcnn_\w+_head")
@@ -43,6 +44,13 @@ def trained(
     if not any(chosen.values()):
         raise UserError("train_config: freeze_variables and update_trainable_variables leave nothing to train")
     return [variable for variable in model.trainable_variables if chosen[variable.ref()]]
+
+
+def trained_by(config, model) -> list[tf.Variable]:
+    """The variables to train, as a pipeline config says. Raises UserError as `trained` does."""
+    only, frozen = config.train_config.update_trainable_variables, config.train_config.freeze_variables
+    names = naming.naming(config, model) if (only or frozen) and naming.known(config) else {}
+    return trained(model, only=only, frozen=frozen, tf1_names=names)
 
 
 def head(variables: Sequence[tf.Variable]) -> list[tf.Variable]:

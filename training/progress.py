@@ -24,7 +24,7 @@ class Progress:
     def __init__(self, done: int, steps: int, images: int):
         """`done` of `steps` are made, each of so many `images`."""
         self.first, self.steps, self.images = done, steps, images
-        self.began = self.spoke = self.last = None
+        self.began = self.spoke = None
         self.seconds, self.images_per_second = 0.0, 0.0
         self.bar = tqdm(total=steps, initial=done, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
 

@@ -31,7 +31,7 @@ def check_config(folder: Path, config_text: str) -> None:
     """Raises UserError where `folder` holds a run of another config; the message names the first line that differs."""
     path = folder / CONFIG
     # A start that failed before its first checkpoint (a wrong path, say) leaves nothing that its config matters for.
-    begun = any(tf.train.latest_checkpoint(str(place)) for place in (folder, folder / LAST))
+    begun = newest_state(folder) or tf.train.latest_checkpoint(str(folder / LAST))
     if begun and path.is_file():
         before, now = (_binding_lines(text, path) for text in (pipeline.read(path), config_text))
         changed = [line for line in difflib.ndiff(before, now) if line[:2] in ("- ", "+ ")]
@@ -55,14 +55,19 @@ def write_config(folder: Path, config_text: str) -> None:
     write_whole(folder / CONFIG, config_text.encode())
 
 
+def newest_state(folder: Path) -> str | None:
+    """The prefix of the state of training that a run wrote last, whole or not; None where it wrote none."""
+    prefixes = _states(folder)
+    return prefixes[-1] if prefixes else None
+
+
 def resume(state: tf.train.Checkpoint, folder: Path) -> str | None:
     """Restores the newest whole state of training and returns its prefix; None where there is none to go on from.
 
     Raises:
         UserError: there are states, and all of them are damaged.
     """
-    found = tf.train.get_checkpoint_state(str(folder))
-    prefixes = list(found.all_model_checkpoint_paths) if found else []
+    prefixes = _states(folder)
     for prefix in reversed(prefixes):
         try:
             state.restore(prefix).assert_existing_objects_matched()
@@ -72,6 +77,11 @@ def resume(state: tf.train.Checkpoint, folder: Path) -> str | None:
     if prefixes:
         raise UserError(f"{folder}: none of its checkpoints is whole; delete the folder, or give another RUN=")
     return None
+
+
+def _states(folder: Path) -> list[str]:
+    found = tf.train.get_checkpoint_state(str(folder))
+    return list(found.all_model_checkpoint_paths) if found else []
 
 
 @contextmanager

@@ -33,18 +33,16 @@ import numpy as np
 from detect_faces.errors import EXIT_INTERRUPTED, EXIT_OK, UserError, run_command
 from tools import tfrecord_file
 from tools.files import only_writer
-from training import malloc, step_file, step_images, step_state
+from training import malloc, metrics_log, step_file, step_images, step_state
 from training.augmentation import COLOURS
 from training.console import say
 from training.examples import Examples, example_at
-from training.metrics_log import MetricsLog
+from training.metrics_log import LOG_EVERY, MetricsLog
 from training.progress import Progress
 from training.step_batches import Sampler, StepBatches
 from training.step_device import StepDevice
 from training.stop_signals import StopSignals
 
-LOG_EVERY = 10  # steps between lines of the metrics
-NO_LOSSES = ("gradient_norm", "matched", "learning_rate")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -121,8 +119,7 @@ def run(options: argparse.Namespace, until_the_end: ExitStack) -> int:
         progress.update(done, {name: losses[name] for name in losses if name != "learning_rate"}, now - last)
         last = now
         if done % LOG_EVERY == 0 or done == steps:
-            measured = {name if name in NO_LOSSES else f"loss/{name}": value for name, value in losses.items()}
-            log.write(done, measured | {"images_per_second": progress.images_per_second})
+            log.write(done, metrics_log.named(losses) | {"images_per_second": progress.images_per_second})
         if pause:
             arrays = device.get(state)
             step_state.save(state_path, arrays, about)

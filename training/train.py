@@ -28,15 +28,18 @@ import tensorflow as tf
 
 from detect_faces.errors import EXIT_INTERRUPTED, EXIT_OK, UserError, run_command
 from tools.files import only_writer
-from training import agreement, devices, guards, malloc, plan, run_folder, run_record, start
+from training import agreement, devices, guards, malloc, run_folder, run_record, start
+from training import job as jobs
 from training.agreement import Agreement
 from training.batches import Batches
+from training.candidate import Candidate
 from training.console import say
 from training.evaluations import Evaluations
-from training.journal import LOG_EVERY, Journal
+from training.job import Job
+from training.journal import Journal
 from training.learner import Learner
+from training.metrics_log import LOG_EVERY
 from training.od_api import overrides, pipeline
-from training.plan import Plan
 from training.progress import Progress
 from training.selection import standing
 from training.stop_signals import StopSignals
@@ -61,141 +64,128 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
     """
     strategy = devices.strategy(options.devices)  # first: TensorFlow takes no other devices once it is in use
     workers = Agreement(strategy)
-    planned, run = plan.read(options), options.run
-    run_folder.check_config(run, pipeline.text(planned.config))
-    if writes := devices.worker() == 0 and not options.dry_run:
+    writes = devices.worker() == 0 and not options.dry_run
+    job, run = jobs.read(options), options.run
+    run_folder.check_config(run, pipeline.text(job.config))
+    if writes:
         run.mkdir(parents=True, exist_ok=True)
         until_the_end.enter_context(only_writer(run))
-        run_folder.remove_unfinished(run)
-    history = run_folder.evaluations(run, planned.settings.metric)  # {step: figure}
+    history = run_folder.evaluations(run, job.settings.metric)  # {step: figure}
     ended = run_folder.finished_steps(run)
-    if ended is not None:
-        enough = standing(history.items()).should_stop(planned.settings.patience)
-        if ended >= planned.steps or enough:
-            say(f"{run} ended at step {ended} and has its weights; nothing to do (more STEPS= goes on from there)")
-            return EXIT_OK
+    if ended is not None and (ended >= job.steps or standing(history.items()).should_stop(job.settings.patience)):
+        say(f"{run} ended at step {ended} and has its weights; nothing to do (more STEPS= goes on from there)")
+        return EXIT_OK
 
     # ---- Where it starts --------------------------------------------------------------------------------------------
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
-    plan.require_shares(planned, strategy)
-    continued = tf.train.latest_checkpoint(str(run))  # a run goes on from its own state
-    with strategy.scope(), devices.mixed_precision(_in_bfloat16(planned)):
-        model, restored = start.build(planned.config, options, seed=planned.settings.seed, continued=bool(continued))
-        learner = Learner(planned, model)
-    if continued and (prefix := learner.resume(run)):
-        say(f"going on from step {learner.steps}" + ("" if prefix == continued else f"; {continued} is damaged"))
-        for warning in run_record.other_records(run, planned.fingerprints):
+    job.require_shares(strategy)
+    newest = run_folder.newest_state(run)  # a run goes on from its own state
+    bfloat16 = job.config.train_config.use_bfloat16
+    if bfloat16 and not devices.computes_in_bfloat16():
+        say("warning: train_config.use_bfloat16: this machine emulates bfloat16, which is slower than float32")
+    with strategy.scope(), devices.mixed_precision(bfloat16):
+        model, restored = start.build(job.config, options, seed=job.settings.seed, continued=newest is not None)
+        learner = Learner(job, model, strategy)
+    if newest:
+        prefix = learner.resume(run)
+        say(f"going on from step {learner.done}" + ("" if prefix == newest else f"; {newest} is damaged"))
+        for warning in run_record.other_records(run, job.fingerprints):
             say(f"warning: {warning}")
-    begun = learner.steps
+    begun = learner.done
     # Behind it all workers have read the run folder, and the chief may write there.
     if (chiefs := workers.of_chief(begun)) != begun:
         raise UserError(f"{run} is at step {begun} here, but {chiefs:.0f} at worker 0; all of them have to share it")
-    epochs = planned.steps * planned.images / len(planned.examples)
-    say(f"{len(planned.examples):,} images, {planned.steps:,} steps of {planned.images}: {epochs:.1f} epochs; {run}")
+    images, epochs = len(job.examples), job.steps * job.images_per_step / len(job.examples)
+    say(f"{images:,} images, {job.steps:,} steps of {job.images_per_step}: {epochs:.1f} epochs; {run}")
     batches = Batches(
         strategy,
-        strategy.distribute_datasets_from_function(
-            lambda context: planned.batches(model, strategy, context, learner.steps)
-        ),
+        strategy.distribute_datasets_from_function(partial(job.batches_from, begun, model, strategy)),
     )
     say(f"first batch: {guards.describe(*batches.peek())}")
 
     # ---- What is written of it, and how good its weights are --------------------------------------------------------
     journal = None
     if writes:
-        run_folder.write_config(run, pipeline.text(planned.config))
+        run_folder.write_config(run, pipeline.text(job.config))
         run_record.add_start(
             run,
             command=["python", "-m", "training.train", *typed],
             step=begun,
-            seed=planned.settings.seed,
-            checkpoint=continued or options.checkpoint,
+            seed=job.settings.seed,
+            checkpoint=newest or options.checkpoint,
             restored=restored,
-            records=planned.fingerprints,
+            records=job.fingerprints,
         )
         journal = until_the_end.enter_context(Journal(run, begun))
         if begun == 0:
             journal.first_batch(batches.peek())
-    manager = None if options.dry_run else _checkpoints(learner.state, run)
+    if not options.dry_run:
+        learner.keep_states(run)
+    candidate = Candidate(job.config, job.examples)  # the weights for use
     before = {step: figure for step, figure in history.items() if step <= begun}
-    evaluations = Evaluations(planned, learner, workers, before)
+    evaluations = Evaluations(job, candidate, workers, before)
 
     # ---- Steps ------------------------------------------------------------------------------------------------------
-    progress = until_the_end.enter_context(closing(Progress(begun, planned.steps, planned.images)))
+    progress = until_the_end.enter_context(closing(Progress(begun, job.steps, job.images_per_step)))
     signals = until_the_end.enter_context(StopSignals())
+    again = partial(job.batches_of, model=model)
     # An evaluation that a kill cut short: its step is saved, its figures are not in the log.
-    if begun and planned.evaluates_at(begun) and begun not in evaluations and not options.dry_run:
-        evaluations(begun, journal)
-    while learner.steps < planned.steps and not evaluations.should_stop:
-        next_step = learner.next_step(strategy, batches.element_spec)
+    if begun and job.evaluates_at(begun) and not evaluations.has(begun) and not options.dry_run:
+        evaluations.make(learner, journal)
+    while learner.done < job.steps and not evaluations.should_stop:
         started = time.monotonic()
-        losses = next_step(batches)
-        done = learner.steps
+        losses = learner.step(batches)
+        done = learner.done
         progress.update(done, losses, time.monotonic() - started)
-        guards.require_finite(done, losses, partial(planned.batches_of, model), planned.places, run if writes else None)
-        if done == begun + 1 and next_step.stateful_random_ops:
-            say(f"warning: {', '.join(next_step.stateful_random_ops)}: a run that goes on after a kill will differ")
+        guards.require_finite(done, losses, again, job.places, run if writes else None)
+        if done == begun + 1 and (random := learner.stateful_random_ops):
+            say(f"warning: {', '.join(random)}: a run that goes on after a kill will differ")
         if done == begun + TRIED:
-            left = planned.steps - done
+            left = job.steps - done
             say(f"{left:,} more steps take {progress.left(done)}, evaluations aside; {guards.memory_line()}")
             if options.dry_run:
-                _try_evaluation(planned, evaluations, done)
+                _try_evaluation(job, learner, candidate, evaluations)
                 return EXIT_OK
+        if options.dry_run:
+            continue
         asked = workers.any(signals.asked)
-        due, last = planned.evaluates_at(done), done == planned.steps
-        if manager and (done % planned.settings.save_every == 0 or last or due or asked):
-            manager.save(checkpoint_number=done)
+        due, last = job.evaluates_at(done), done == job.steps
+        if done % job.settings.save_every == 0 or last or due or asked:
+            learner.save()
         if journal and (done % LOG_EVERY == 0 or last or due):
             more = {"learning_rate": learner.learning_rate(), "images_per_second": progress.images_per_second}
-            shown = batches.last if due or done - begun <= LOG_EVERY else None
-            journal.step(done, losses, more, shown)
+            journal.step(done, losses, more, batches, show=due)
         if asked:
             say(f"stopped at step {done}; the same command goes on from there")
             return EXIT_INTERRUPTED
-        if due and not options.dry_run:
-            evaluations(done, journal)
+        if due:
+            evaluations.make(learner, journal)
 
     # ---- The end ----------------------------------------------------------------------------------------------------
     if conclusion := evaluations.conclusion():
         say(conclusion)
     if options.dry_run:
-        say(f"only {learner.steps - begun} steps are left; {guards.memory_line()}")
+        say(f"only {learner.done - begun} steps are left; {guards.memory_line()}")
         return EXIT_OK
-    evaluations.take(learner.steps)
-    by_mode = evaluations.candidate.mode_losses()
-    if by_mode and (trouble := by_mode.message()):
+    learner.hand_to(candidate)
+    if trouble := candidate.trouble():
         say(f"warning: {trouble}")
     if journal:
-        journal.weights(run_folder.LAST, evaluations.candidate.model, learner.steps)
+        journal.weights(run_folder.LAST, candidate.model, learner.done)
         print(run_folder.weights_path(run))
     say(f"next: make eval RUN={run.name}, make export RUN={run.name}; curves: tensorboard --logdir {run}")
     return EXIT_OK
 
 
-def _in_bfloat16(planned: Plan) -> bool:
-    """Whether the config asks for it; says so where that is slow."""
-    asked = planned.config.train_config.use_bfloat16
-    if asked and not devices.computes_in_bfloat16():
-        say("warning: train_config.use_bfloat16: this machine emulates bfloat16, which is slower than float32")
-    return asked
-
-
-def _checkpoints(state: tf.train.Checkpoint, run: Path) -> tf.train.CheckpointManager:
-    """What saves the state of training.
-
-    A checkpoint is written under its own name first and the file `checkpoint` made to point to it afterwards: whenever
-    the process is killed, the pointer names a whole one. Workers besides the chief have to save, too.
-    """
-    worker = devices.worker()
-    return tf.train.CheckpointManager(state, str(run / f".worker-{worker}" if worker else run), max_to_keep=2)
-
-
-def _try_evaluation(planned: Plan, evaluations: Evaluations, done: int) -> None:
-    """Says how long the weights for use take to make and to evaluate."""
+def _try_evaluation(job: Job, learner: Learner, candidate: Candidate, evaluations: Evaluations) -> None:
+    """Says how long the weights for use take to make, and to evaluate where there are validation records."""
     began = time.monotonic()
-    evaluations.try_out(done)
-    due = sum(map(planned.evaluates_at, range(done + 1, planned.steps + 1)))
+    if job.validation:
+        evaluations.make(learner, None)
+    else:
+        learner.hand_to(candidate)
+    due = sum(map(job.evaluates_at, range(learner.done + 1, job.steps + 1)))
     say(
         f"weights for use take {time.monotonic() - began:.0f} s to make and evaluate; {due} evaluations are due; with "
         f"them {guards.memory_line()}"

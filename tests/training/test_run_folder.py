@@ -122,6 +122,22 @@ def test_torn_weights_are_refused(tmp_path, part):
         run_folder.restore_weights(saved, Network([0.0, 0.0]))
 
 
+def test_a_state_whose_index_is_lost_is_no_new_beginning(tmp_path):
+    step = tf.Variable(0)
+    state = tf.train.Checkpoint(step=step)
+    manager = tf.train.CheckpointManager(state, str(tmp_path), max_to_keep=2)
+    assert run_folder.newest_state(tmp_path) is run_folder.resume(state, tmp_path) is None
+    for number in (1, 2):
+        step.assign(number)
+        manager.save(checkpoint_number=number)
+    (tmp_path / "ckpt-2.index").unlink()
+    assert run_folder.newest_state(tmp_path) == str(tmp_path / "ckpt-2")
+    assert run_folder.resume(state, tmp_path) == str(tmp_path / "ckpt-1") and step.numpy() == 1
+    (tmp_path / "ckpt-1.index").unlink()
+    with pytest.raises(UserError, match="none of its checkpoints is whole"):
+        run_folder.resume(state, tmp_path)
+
+
 def test_what_a_kill_left_of_a_checkpoint_is_removed(tmp_path):
     torn = [tmp_path / "ckpt-200_temp", tmp_path / "best/ckpt-200_temp", tmp_path / "last/ckpt-200_temp"]
     for folder in torn:

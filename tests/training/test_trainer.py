@@ -111,6 +111,13 @@ def test_more_steps_go_on_and_other_records_are_named(start, sample_records, tmp
 
 
 @pytest.mark.slow
+def test_a_run_of_no_step_keeps_what_it_starts_from(begun, start):
+    frozen = ("--set", 'train_config.freeze_variables=["BoxPredictor"]')
+    other = start("frozen", "--steps", "0", *frozen, validation=False)
+    assert_same(weights(begun), weights(other))
+
+
+@pytest.mark.slow
 def test_another_seed_gives_other_weights(begun, start):
     other = start("other", "--steps", "0", "--set", "trainer.seed=1", validation=False)
     assert not all(np.array_equal(value, weights(other)[name]) for name, value in weights(begun).items())

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import tensorflow as tf
+from google.protobuf.message import Message
+from object_detection.protos.pipeline_pb2 import TrainEvalPipelineConfig
 
 from detect_faces.errors import UserError
 from tools import tfrecord_file
@@ -16,28 +18,29 @@ from training.od_api.trainer_settings import settings
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
-    """A run before its first step.
+class Job:
+    """What a run is to do.
 
     Attributes:
-        config: the TrainEvalPipelineConfig, complete.
+        config: complete, with what the command line says.
         examples: what it trains on.
         validation: the records that it evaluates on; None for none.
         fingerprints: of the examples, by their use: "train", "validation" (None: there are none).
     """
 
-    config: object
+    config: TrainEvalPipelineConfig
     examples: Examples
     validation: str | None
     fingerprints: Mapping[str, Mapping | None]
 
     @property
-    def settings(self):
+    def settings(self) -> Message:
         """What the config says to the trainer alone."""
         return settings(self.config)
 
     @property
     def steps(self) -> int:
+        """How many there are to be in the end, those before a kill included."""
         return self.config.train_config.num_steps
 
     @property
@@ -46,36 +49,44 @@ class Plan:
         return self.config.train_config.batch_size
 
     @property
-    def images(self) -> int:
-        """Images of a step."""
+    def images_per_step(self) -> int:
+        """Those of all batches whose gradients a step adds up."""
         return self.batch_size * self.settings.accumulate
 
     def evaluates_at(self, step: int) -> bool:
         """Whether an evaluation is due behind so many steps."""
+        if not self.validation:
+            return False
         every = self.settings.evaluate_every
-        return bool(self.validation) and (step == self.steps or bool(every and step % every == 0))
+        return step == self.steps or (every > 0 and step % every == 0)
 
-    def batches(
-        self, model, strategy: tf.distribute.Strategy, context: tf.distribute.InputContext, step: int
+    def batches_from(
+        self, step: int, model, strategy: tf.distribute.Strategy, context: tf.distribute.InputContext
     ) -> tf.data.Dataset:
-        """The batches from a step on, of the devices of one worker."""
+        """The batches of all steps from one on, of the devices of one worker."""
         share = strategy.num_replicas_in_sync // context.num_input_pipelines
         first = context.input_pipeline_id * share
         return self._batches(
-            model, step, replicas=range(first, first + share), all_replicas=strategy.num_replicas_in_sync
+            step, model, replicas=range(first, first + share), all_replicas=strategy.num_replicas_in_sync
         )
 
-    def batches_of(self, model, step: int) -> list[tuple[dict, dict]]:
-        """The batches of one step, of all devices, whose number counts from 0."""
-        return list(self._batches(model, step).take(self.settings.accumulate))
+    def batches_of(self, step: int, model) -> list[tuple[dict, dict]]:
+        """The batches of one step, of all devices. (Steps are numbered from 0.)"""
+        return list(self._batches(step, model).take(self.settings.accumulate))
 
     def places(self, step: int) -> list[str]:
-        """Where the images of a step are, whose number counts from 0."""
-        taken = range(step * self.images, (step + 1) * self.images)
+        """Where the images of a step are: the file and number of each record."""
+        taken = range(step * self.images_per_step, (step + 1) * self.images_per_step)
         numbers = (example_at(position, len(self.examples), self.settings.seed) for position in taken)
         return [self.examples.place(number) for number in numbers]
 
-    def _batches(self, model, step: int, **share) -> tf.data.Dataset:
+    def require_shares(self, strategy: tf.distribute.Strategy) -> None:
+        """Raises UserError where a batch cannot be shared by the devices of a strategy."""
+        devices = strategy.num_replicas_in_sync
+        if self.batch_size % devices:
+            raise UserError(f"a batch_size of {self.batch_size} cannot be shared by {devices} devices")
+
+    def _batches(self, step: int, model, **share) -> tf.data.Dataset:
         return inputs.training_batches(
             self.config,
             model,
@@ -88,11 +99,13 @@ class Plan:
         )
 
 
-def read(options: argparse.Namespace) -> Plan:
-    """The plan of the command's options; says what its config and records have that nobody may have meant.
+def read(options: argparse.Namespace) -> Job:
+    """The job that the command line describes, once its config and all of its records have been looked through.
+
+    What is doubtful in them is said.
 
     Raises:
-        UserError: of the config or of the records, with the line or the file that is wrong.
+        UserError: something in them is wrong; with the line or the file.
     """
     shards = tfrecord_file.find_files(options.records)
     config = pipeline.complete(
@@ -107,20 +120,11 @@ def read(options: argparse.Namespace) -> Plan:
         say(f"warning: {warning}")
     validation_shards = tfrecord_file.find_files(options.validation) if options.validation else []
     records_check.check(shards, options.label_map, say)
-    if validation_shards:
-        records_check.check(validation_shards, options.label_map, say)
-    else:
-        say("note: without validation records no checkpoint is the best, and training does not stop early")
     examples = Examples(shards)
     fingerprints = {"train": examples.fingerprint(), "validation": None}
     if validation_shards:
+        records_check.check(validation_shards, options.label_map, say)
         fingerprints["validation"] = Examples(validation_shards).fingerprint()
-    return Plan(config, examples, options.validation or None, fingerprints)
-
-
-def require_shares(plan: Plan, strategy: tf.distribute.Strategy) -> None:
-    """Raises UserError where a batch cannot be shared by the devices of a strategy."""
-    if plan.batch_size % strategy.num_replicas_in_sync:
-        raise UserError(
-            f"a batch_size of {plan.batch_size} cannot be shared by {strategy.num_replicas_in_sync} devices"
-        )
+    else:
+        say("note: without validation records no checkpoint is the best, and training does not stop early")
+    return Job(config, examples, options.validation or None, fingerprints)
