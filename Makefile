@@ -112,8 +112,9 @@ export-step: $(INSTALLED)  ## PIPELINE's training step as a file for JAX: STEP, 
 		$(if $(STEPS),--steps $(STEPS)) $(if $(BATCH),--batch $(BATCH)) \
 		$(if $(PLATFORMS),--platforms $(PLATFORMS)) --output "$(STEP)"
 
-run-step: $(INSTALLED)  ## Train with STEP on DATASET, without TensorFlow, into WEIGHTS; goes on after a kill
-	@$(PYTHON) -m training.run_step "$(STEP)" --records "$(TRAIN)" --output "$(WEIGHTS)" \
+# Where the accelerator is there need be no .venv, and none is made.
+run-step:  ## Train with STEP on DATASET, without TensorFlow, into WEIGHTS; goes on after a kill
+	@$(or $(wildcard $(PYTHON)),$(PYTHON3)) -m training.run_step "$(STEP)" --records "$(TRAIN)" --output "$(WEIGHTS)" \
 		$(if $(STEPS),--steps $(STEPS)) $(if $(DEVICES),--devices $(DEVICES))
 
 import-weights: $(INSTALLED)  ## WEIGHTS of run-step become the run RUN, for eval, export and further training

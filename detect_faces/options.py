@@ -59,9 +59,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_detector(parser.add_argument_group("detector"))
     _add_selection(parser.add_argument_group("which faces"))
     _add_formats(parser.add_argument_group("what is printed"))
-    _add_pictures(parser.add_argument_group("what is written", "Inputs are never replaced, and files appear whole."))
+    _add_pictures(
+        parser.add_argument_group(
+            "what is written", "Inputs are not replaced unless --overwrite says so, and files appear whole."
+        )
+    )
     _add_video(parser.add_argument_group("videos and cameras"))
-    _add_limits(parser.add_argument_group("limits for each image, held before it is decoded"))
+    _add_limits(parser.add_argument_group("limits for each image"))
     return parser
 
 

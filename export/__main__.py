@@ -79,7 +79,10 @@ def main(argv: list[str] | None = None) -> int:
     for path in sorted(options.output.iterdir()):
         size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
         print(f"{size / 1e6:7.2f} MB  {path}")
-    say(f"next: detect-faces PHOTO --model {options.output}, make compare RUN={options.output.name}")
+    if (options.output / "model.json").is_file():
+        say(f"next: detect-faces PHOTO --model {options.output}, make compare RUN={options.output.name}")
+    else:
+        say(f"next: detect-faces PHOTO --backend tensorflow --model {options.output / 'saved_model'}")
     return EXIT_OK
 
 

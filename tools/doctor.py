@@ -15,8 +15,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 OLDEST, NEWEST = (3, 11), (3, 13)
-DISK_NEEDED = 6  # GB: the environment is under 3, records and runs of the demo take the rest
+DISK_NEEDED = 6  # GB: the environment is 3.3, records and runs of the demo take the rest
 SETUP = "run `make setup`"
+ANEW = "remove .venv and " + SETUP  # make does not look into one that it has finished
 
 # Runs in the environment's Python; packaging is in the lock, but a broken environment may lack it.
 PROBE_PACKAGES = """
@@ -122,7 +123,7 @@ def check_packages(found, lock_name):
         "{} {} ({})".format(name, wanted, f"has {have}" if have else "missing") for name, wanted, have in found["wrong"]
     ]
     shown = ", ".join(named[:8]) + (f", and {len(named) - 8} more" if len(named) > 8 else "")
-    return result("packages", "bad", "{} of {} are not right: {}".format(len(named), found["count"], shown), SETUP)
+    return result("packages", "bad", "{} of {} are not right: {}".format(len(named), found["count"], shown), ANEW)
 
 
 def check_opencv(python, wheels):
@@ -133,7 +134,7 @@ def check_opencv(python, wheels):
     good, version, error = run(python, PROBE_OPENCV)
     if good:
         return result("OpenCV", "ok", f"{version}, with cascades")
-    mend = SETUP
+    mend = ANEW
     if "libGL" in error or "libgthread" in error or "libglib" in error:
         mend = "install the system's libGL and GLib: `apt-get install libgl1 libglib2.0-0` on Debian and Ubuntu"
     return result("OpenCV", "bad", f"does not import: {last_line(error)}", mend)
@@ -144,7 +145,7 @@ def check_tensorflow(python):
     good, version, error = run(python, PROBE_TENSORFLOW)
     if good:
         return result("TensorFlow", "ok", f"{last_line(version)}, with the Object Detection API")
-    return result("TensorFlow", "bad", f"the Object Detection API does not import: {last_line(error)}", SETUP)
+    return result("TensorFlow", "bad", f"the Object Detection API does not import: {last_line(error)}", ANEW)
 
 
 def check_disk():
@@ -182,7 +183,7 @@ def check_all(root):
     else:
         good, output, error = run(python, PROBE_PACKAGES, str(lock))
         if not good:
-            yield result("environment", "bad", f".venv does not work: {last_line(error)}", "remove .venv and " + SETUP)
+            yield result("environment", "bad", f".venv does not work: {last_line(error)}", ANEW)
         else:
             found = json.loads(output)
             yield check_python(found["version"])
