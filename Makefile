@@ -152,23 +152,31 @@ compare: $(INSTALLED)  ## The export and OpenCV's face cascades on the same imag
 	@$(PYTHON) -m evaluation.compare --records "$(VALIDATION)" --model "$(EXPORT_DIR)" --output "$(RUN_DIR)/compare" \
 		$(if $(DETECTORS),--detector $(DETECTORS))
 
-# The models of detect_faces/models, and checkpoints/face_pyramid, again: from the records of WIDER FACE (make data
-# DATASET=wider_face, both SPLITs). In two runs, as it came about: the second starts from the first with a new schedule.
+# The models of detect_faces/models, and checkpoints/face_pyramid, again: from COCO's weights (make checkpoint) and records
+# of WIDER FACE (make data DATASET=wider_face MAX_SIDE=640, both SPLITs). In three runs, each from the weights of the one
+# before, with a schedule of its own; MODEL_STEPS="2 2 2" BATCH=4 tries it out.
 PYRAMID = ssdlite_mobilenet_v2_fpn_320_face
-FIRST_STEPS = 1000
+MODEL_STEPS = 1000 3400 4200
 model-fast: SIZES = 320 640
 model-accurate: SIZES = 640 960
 model-fast: MIN_SCORE = 0.4
 model-accurate: MIN_SCORE = 0.5
-model-fast model-accurate: model-%: $(INSTALLED)
-	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid-1 STEPS=$(FIRST_STEPS) \
-		MODEL=ssdlite_mobilenet_v2_coco SET="trainer.face_crop.max_size=200"
-	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid \
-		CHECKPOINT=runs/pyramid-1/last/ckpt-$(FIRST_STEPS)
-	@$(MAKE) --no-print-directory export RUN=pyramid EXPORT_DIR=exported-models/$* SIZES="$(SIZES)" MIN_SCORE=$(MIN_SCORE)
+model-fast: $(INSTALLED)  ## Train the model `fast` again, from records of WIDER FACE
+model-accurate: $(INSTALLED)  ## The same of `accurate`
+model-fast model-accurate: model-%:
+	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid-1 \
+		STEPS=$(word 1,$(MODEL_STEPS)) MODEL=ssdlite_mobilenet_v2_coco \
+		SET="trainer.patience=0 trainer.face_crop.max_size=200"
+	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid-2 \
+		STEPS=$(word 2,$(MODEL_STEPS)) CHECKPOINT=runs/pyramid-1/last/ckpt-$(word 1,$(MODEL_STEPS)) \
+		SET="trainer.patience=0"
+	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid-3 \
+		STEPS=$(word 3,$(MODEL_STEPS)) CHECKPOINT=runs/pyramid-2/last/ckpt-$(word 2,$(MODEL_STEPS)) \
+		SET="trainer.patience=0 trainer.evaluate_every=700 trainer.seed=2"
+	@$(MAKE) --no-print-directory export RUN=pyramid-3 EXPORT_DIR=exported-models/$* SIZES="$(SIZES)" MIN_SCORE=$(MIN_SCORE)
 	@mkdir -p detect_faces/models/$* && cp exported-models/$*/model.tflite exported-models/$*/model.json detect_faces/models/$*/
 	@for part in index data-00000-of-00001; do \
-		cp runs/pyramid/best/ckpt-*.$$part checkpoints/face_pyramid/model.ckpt.$$part || exit $$?; done
+		cp runs/pyramid-3/best/ckpt-*.$$part checkpoints/face_pyramid/model.ckpt.$$part || exit $$?; done
 
 demo: STEPS = 60
 demo: $(INSTALLED)  ## All of it on the sample set, 4 minutes on 2 cores
