@@ -159,8 +159,7 @@ PYRAMID = ssdlite_mobilenet_v2_fpn_320_face
 MODEL_STEPS = 1000 3400 4200
 model-fast: SIZES = 320 640
 model-accurate: SIZES = 640 960
-model-fast: MIN_SCORE = 0.4
-model-accurate: MIN_SCORE = 0.5
+model-accurate: MIN_SCORE = 0.55
 model-fast: $(INSTALLED)  ## Train the model `fast` again, from records of WIDER FACE
 model-accurate: $(INSTALLED)  ## The same of `accurate`
 model-fast model-accurate: model-%:
