@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 from google.protobuf.message import Message
-from object_detection.protos.pipeline_pb2 import TrainEvalPipelineConfig
 
 from detect_faces.errors import UserError
 from tools import tfrecord_file
@@ -22,13 +21,13 @@ class Job:
     """What a run is to do.
 
     Attributes:
-        config: complete, with what the command line says.
+        config: a TrainEvalPipelineConfig, complete with what the command line says.
         examples: what it trains on.
         validation: the records that it evaluates on; None for none.
         fingerprints: of the examples, by their use: "train", "validation" (None: there are none).
     """
 
-    config: TrainEvalPipelineConfig
+    config: Message
     examples: Examples
     validation: str | None
     fingerprints: Mapping[str, Mapping | None]
