@@ -90,8 +90,6 @@ checkpoint: $(INSTALLED)  ## Get COCO's weights to start from, or MODEL='s: from
 	@$(PYTHON) -m training.checkpoint --model $(or $(filter-out face_pyramid,$(MODEL)),ssdlite_mobilenet_v2_coco) \
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(PHOTOGRAPHS),--photographs "$(PHOTOGRAPHS)")
 
-# Memory in huge pages, where the kernel gives them on request, makes a step shorter: benchmarks/README.md.
-train: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 # What is taken of the checkpoints of `make checkpoint` the pipelines say themselves; CLASS_FROM= and REINITIALISE= say
 # otherwise. REINITIALISE=, MAP= and SET= take several, separated by spaces: `python -m training.train --help`.
 train: $(INSTALLED)  ## Fine-tune: PIPELINE on DATASET into runs/RUN; the same command goes on after a kill

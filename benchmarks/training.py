@@ -22,22 +22,20 @@ from detect_faces.errors import EXIT_OK, UserError, run_command
 
 PIPELINE = "ssdlite_mobilenet_v2_320_face"
 
-OF_MAKE_TRAIN = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-
 # name: (what it is, environment)
 VARIANTS = {
-    "ours": ("training.train's step on the records, as `make train` runs it", OF_MAKE_TRAIN),
-    "cached": ("the same step on one batch", OF_MAKE_TRAIN),
+    "ours": ("training.train's step on the records", {}),
+    "cached": ("the same step on one batch", {}),
     "od_api": ("model_lib_v2.train_loop", {}),
-    "deterministic": ("with op determinism", OF_MAKE_TRAIN),
-    "no_onednn": ("without oneDNN", OF_MAKE_TRAIN | {"TF_ENABLE_ONEDNN_OPTS": "0"}),
-    "bfloat16": ("use_bfloat16: true", OF_MAKE_TRAIN),
-    "xla": ("compiled by XLA", OF_MAKE_TRAIN | {"TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"}),
-    "small_pages": ("memory in pages of 4 KiB", {}),
-    "given_back": ("the same, and what is freed goes back to the kernel, as malloc does by itself", {}),
-    "one_thread": ("one thread an operation", OF_MAKE_TRAIN | {"TF_NUM_INTRAOP_THREADS": "1"}),
-    "no_colours": ("without the pipeline's changes of colour", OF_MAKE_TRAIN),
-    "head_only": ("head_only_steps: the backbone frozen", OF_MAKE_TRAIN),
+    "deterministic": ("with op determinism", {}),
+    "no_onednn": ("without oneDNN", {"TF_ENABLE_ONEDNN_OPTS": "0"}),
+    "bfloat16": ("use_bfloat16: true", {}),
+    "xla": ("compiled by XLA", {"TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"}),
+    "huge_pages": ("memory in huge pages", {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}),
+    "given_back": ("with malloc as it is: what is freed goes back to the kernel", {}),
+    "one_thread": ("one thread an operation", {"TF_NUM_INTRAOP_THREADS": "1"}),
+    "no_colours": ("without the pipeline's changes of colour", {}),
+    "head_only": ("head_only_steps: the backbone frozen", {}),
 }
 
 
