@@ -151,7 +151,7 @@ compare: $(INSTALLED)  ## The export and OpenCV's face cascades on the same imag
 		$(if $(DETECTORS),--detector $(DETECTORS))
 
 # The models of detect_faces/models, and checkpoints/face_pyramid, again: from COCO's weights (make checkpoint) and records
-# of WIDER FACE (make data DATASET=wider_face MAX_SIDE=640, both SPLITs). In three runs, each from the weights of the one
+# of WIDER FACE (make data DATASET=wider_face, both SPLITs, train with MAX_SIDE=640). In three runs, each from the weights of the one
 # before, with a schedule of its own; MODEL_STEPS="2 2 2" BATCH=4 tries it out.
 PYRAMID = ssdlite_mobilenet_v2_fpn_320_face
 MODEL_STEPS = 1000 3400 4200

@@ -147,9 +147,11 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
             if options.dry_run:
                 _try_evaluation(job, learner, candidate, evaluations)
                 return EXIT_OK
-        if options.dry_run:
-            continue
         asked = workers.any(signals.asked)
+        if options.dry_run:
+            if asked:
+                return EXIT_INTERRUPTED
+            continue
         due, last = job.evaluates_at(done), done == job.steps
         if done % job.settings.save_every == 0 or last or due or asked:
             learner.save()

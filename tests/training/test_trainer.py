@@ -134,6 +134,14 @@ def test_a_dry_run_leaves_nothing(start, capsys):
     assert re.search(r"weights for use take \d+ s .*; 2 evaluations are due; with them \S+ of \d+ GiB of memory", err)
 
 
+def test_a_dry_run_can_be_stopped(start, monkeypatch):
+    finite = train.guards.require_finite
+    monkeypatch.setattr(
+        train.guards, "require_finite", lambda step, *rest: os.kill(os.getpid(), signal.SIGINT) or finite(step, *rest)
+    )
+    assert not start("dry", "--dry-run", code=130).exists()
+
+
 # ---- Kills -----------------------------------------------------------------------------------------------------------
 
 
