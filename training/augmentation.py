@@ -1,4 +1,4 @@
-"""The OD API's augmentation that exported steps have: its names and fields, and how much of it an image gets.
+"""The OD API's augmentation that we have without TensorFlow: its names and fields, and how much of it an image gets.
 
 | name | fields | what it does to values of 0..255 |
 |---|---|---|
@@ -9,7 +9,8 @@
 | random_adjust_hue | max_delta | turns the hue of HSV by -max_delta..max_delta of a circle |
 | random_rgb_to_gray | probability | the luma of ITU-R BT.601 in all channels |
 
-What is drawn is drawn here, on the computer; colours are changed where the network computes, by `training.colour`.
+`training.image_colours` changes colours in OpenCV, one image at a time; for exported steps `training.colour` does it
+where the network computes.
 Source: object_detection/core/preprocessor.py.
 """
 
@@ -23,6 +24,18 @@ COLOURS = (
     "random_adjust_hue",
     "random_rgb_to_gray",
 )
+
+
+def described(option) -> dict:
+    """A PreprocessingStep of a config as its name and fields."""
+    name = option.WhichOneof("preprocessing_step")
+    values = fields(getattr(option, name))
+    return {"name": name} | ({"probability": values["probability"]} if name == FLIP else values)
+
+
+def fields(message) -> dict:
+    """The fields of a message that hold one value, defaults where they are not set."""
+    return {f.name: getattr(message, f.name) for f in message.DESCRIPTOR.fields if not f.is_repeated}
 
 
 def amount(change: Mapping, draw: float) -> float:

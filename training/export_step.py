@@ -19,7 +19,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from detect_faces.errors import EXIT_OK, UserError, run_command
-from training import devices, phases, run_record, start, step_file, step_state
+from training import augmentation, devices, phases, run_record, start, step_file, step_state
 from training.augmentation import COLOURS, FLIP
 from training.console import say
 from training.jax_step import Rule, make
@@ -153,9 +153,9 @@ def exported(config, model, *, platforms: Sequence[str], boxes: int = BOXES, res
         seed=chosen.seed,
         save_every=chosen.save_every,
         letterbox=ssd.image_resizer.HasField("keep_aspect_ratio_resizer"),
-        face_crop=_fields(chosen.face_crop) if chosen.HasField("face_crop") else None,
+        face_crop=augmentation.fields(chosen.face_crop) if chosen.HasField("face_crop") else None,
         smallest_face=chosen.smallest_face,
-        augmentation=list(map(_augmentation, train.data_augmentation_options)),
+        augmentation=list(map(augmentation.described, train.data_augmentation_options)),
         restored=restored,
         versions=run_record.versions() | {name: metadata.version(name) for name in ("jax", "jaxlib", "tf2jax")},
     )
@@ -205,19 +205,6 @@ def _inputs(specs: Sequence[tf.TensorSpec]) -> list[dict]:
     }
     shapes = {"schedule": [2]} | {spec.name: spec.shape.as_list() for spec in specs}
     return [{"name": name, "shape": shape, "dtype": "float32", "what": what[name]} for name, shape in shapes.items()]
-
-
-def _augmentation(option) -> dict:
-    name = option.WhichOneof("preprocessing_step")
-    fields = _fields(getattr(option, name))
-    if name == FLIP:
-        fields = {"probability": fields["probability"]}
-    return {"name": name} | fields
-
-
-def _fields(message) -> dict:
-    """The fields of a message that hold one value, defaults where they are not set."""
-    return {f.name: getattr(message, f.name) for f in message.DESCRIPTOR.fields if not f.is_repeated}
 
 
 def _platforms(text: str) -> list[str]:

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from detect_faces.preprocessing import letterbox_size
 from training import augmentation
+from training.cut_out import GREY, cut_out
 from training.examples import example_at, positions
-from training.face_crop import DRAWS, GREY, FaceCrop
+from training.face_crop import DRAWS, FaceCrop
 from training.step_file import Description
 from training.step_images import StepImages, TrueFaces
 
@@ -79,11 +79,11 @@ class Sampler:
         size, (height, width) = image.shape[:2], self._size
         if self._crop:
             crop = self._crop.place(size, faces.boxes, faces.weights, self._size, draws)
-            pixels = _cut(image, crop.offset, crop.extent, self._size)
+            pixels = cut_out(image, crop.offset, crop.extent, self._size)
             return pixels, TrueFaces(crop.boxes, faces.classes[crop.kept], crop.weights)
         shown = letterbox_size(size[1], size[0], width, height) if self._described.letterbox else (width, height)
         pixels = np.full((height, width, 3), GREY, np.uint8)
-        pixels[: shown[1], : shown[0]] = _cut(image, (0, 0), size, (shown[1], shown[0]))
+        pixels[: shown[1], : shown[0]] = cut_out(image, (0, 0), size, (shown[1], shown[0]))
         share = np.float32([shown[1] / height, shown[0] / width] * 2)
         return pixels, TrueFaces(faces.boxes * share, faces.classes, faces.weights)
 
@@ -111,25 +111,6 @@ class StepBatches:
             self._step += 1
         samples = [future.result() for future in self._coming.popleft()]
         return tuple(np.stack([getattr(sample, name) for sample in samples]) for name in Sample.__dataclass_fields__)
-
-
-def _cut(image: np.ndarray, offset, extent, size: tuple[int, int]) -> np.ndarray:
-    """The part of an image from `offset` (y, x) on, of `extent` (height, width), resized; grey where it has none.
-
-    In TensorFlow's v1 coordinates, where pixel i of the output lies at i * (in / out), to the 32nd of a pixel, which is
-    what OpenCV computes in: ten times as fast as to the last bit.
-    """
-    (y, x), (height, width) = offset, size
-    matrix = np.float32([[extent[1] / width, 0, x], [0, extent[0] / height, y]])
-    inside = y >= 0 and x >= 0 and y + extent[0] <= image.shape[0] and x + extent[1] <= image.shape[1]
-    return cv2.warpAffine(
-        image,
-        matrix,
-        (width, height),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE if inside else cv2.BORDER_CONSTANT,
-        borderValue=(GREY,) * 3,
-    )
 
 
 def _padded(faces: TrueFaces, most: int, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -101,11 +101,11 @@ def thin_inception(monkeypatch):
 def record(tmp_path):
     """A function that writes records of a white 640 x 480 picture with black boxes, and gives their path.
 
-    Args: boxes (N, 4) xyxy in pixels; ignore (N,); copies: so many records of it.
+    Args: boxes (N, 4) xyxy in pixels; ignore (N,); copies: so many records of it; ground: BGR in place of white.
     """
 
-    def write(boxes, ignore=None, copies=1) -> str:
-        pixels = np.full((480, 640, 3), 255, np.uint8)
+    def write(boxes, ignore=None, copies=1, ground=(255, 255, 255)) -> str:
+        pixels = np.full((480, 640, 3), ground, np.uint8)
         for x_min, y_min, x_max, y_max in np.round(boxes).astype(int):
             pixels[y_min:y_max, x_min:x_max] = 0
         data = cv2.imencode(".jpg", pixels)[1].tobytes()

@@ -6,7 +6,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.face_crop import GREY, FaceCrop
+from training.cut_out import GREY
+from training.face_crop import FaceCrop
 from training.od_api.inputs import cropped
 
 INPUT = (64, 96)  # height, width

@@ -111,3 +111,29 @@ def test_drawn_boxes(batches, record):
     for region, colour in ((counts, green), (too_small, red)):
         elsewhere = np.isclose(image, colour).all(-1).sum() - np.isclose(region, colour).all(-1).sum()
         assert elsewhere <= 1  # the padding is a dot in the corner
+
+
+def test_colours_are_changed_as_the_od_api_draws_them(face_model, label_map, training_batches, record):
+    """By its own functions or by ours: the same spread of brightness, and grey as often."""
+
+    def images(first):
+        config = pipeline.complete(
+            pipeline.load("ssdlite_mobilenet_v2_320_face"), records=[records], label_map=label_map, batch_size=8
+        )
+        options = config.train_config.data_augmentation_options
+        del options[:]
+        if first:  # behind which colours stay the OD API's
+            options.add().random_black_patches.probability = 0
+        options.add().random_adjust_brightness.max_delta = 0.2
+        options.add().random_rgb_to_gray.probability = 0.5
+        found = training_batches(config, face_model, 12)
+        return np.concatenate([features[inputs.IMAGE].numpy() for features, _ in found])
+
+    records = record([[200, 200, 260, 260]], ground=(120, 80, 60))
+    ours, theirs = images(first=False), images(first=True)
+    grey = [(np.ptp(found, axis=-1).max((1, 2)) < 0.01).mean() for found in (ours, theirs)]
+    assert grey == pytest.approx([0.5, 0.5], abs=0.2)
+    spread = [found.mean(-1).max((1, 2)) for found in (ours, theirs)]
+    for end in (np.min, np.max):
+        assert end(spread[0]) == pytest.approx(end(spread[1]), abs=0.1)
+    assert np.ptp(spread[0]) > 0.5

@@ -4,11 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests.training import toy_step
-from training.face_crop import DRAWS, FaceCrop
-from training.step_batches import Sampler, StepBatches, _cut
+from training.step_batches import Sampler, StepBatches
 from training.step_file import Description
 from training.step_images import TrueFaces
 
@@ -78,27 +76,6 @@ def test_a_flip_mirrors_image_and_boxes():
     np.testing.assert_allclose(
         flipped.boxes[0], [plain.boxes[0][0], 1 - plain.boxes[0][3], plain.boxes[0][2], 1 - plain.boxes[0][1]]
     )
-
-
-@pytest.mark.parametrize("scale", [0.4, 1.0, 1.7, 3.0])
-def test_pixels_are_those_of_the_trainer(scale):
-    """The same crop, cut and resized by TensorFlow: within the 32nd of a pixel that OpenCV computes in."""
-    from training.od_api.inputs import cropped
-
-    random = np.random.default_rng(0)
-    coarse = random.integers(0, 256, (24, 32, 3)).astype(np.float32)
-    image = tf.image.resize(coarse, (240, 320), "bicubic").numpy().clip(0, 255).astype(np.uint8)
-    boxes = np.float32([[0.3, 0.3, 0.3 + 20 * scale / 240, 0.3 + 20 * scale / 320]])
-    crop = FaceCrop(share=1.0, min_size=20, max_size=20, max_zoom=4)
-    for seed in range(4):
-        draws = tf.random.stateless_uniform([DRAWS], [seed, 7]).numpy()
-        placed = crop.place((240, 320), boxes, np.ones(1, np.float32), (64, 96), draws)
-        ours = _cut(image, placed.offset, placed.extent, (64, 96)).astype(np.float32)
-        given = [tf.constant(value) for value in (image, boxes, np.ones(1, np.float32))]
-        true, _, box, _ = cropped(crop, *given, (64, 96), tf.constant([seed, 7]))
-        difference = np.abs(ours - true.numpy())[:-2, :-2]  # at the last pixels there is no pixel behind, in a crop
-        assert difference.mean() < 1.0 and difference.max() < 12
-        np.testing.assert_allclose(placed.boxes, box.numpy(), atol=1e-6)
 
 
 def test_whole_images_are_letterboxed_or_stretched():

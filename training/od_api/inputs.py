@@ -1,6 +1,7 @@
 """Training batches: the OD API's own decoder, augmentation and resizing, each batch a function of seed and step."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from unittest import mock
 
 import tensorflow as tf
@@ -10,8 +11,10 @@ from object_detection.core.standard_fields import InputDataFields as Fields
 from object_detection.utils import config_util
 
 from detect_faces.errors import UserError
+from training import augmentation, image_colours
+from training.cut_out import cut_out
 from training.examples import Examples, example_at, positions
-from training.face_crop import DRAWS, GREY, FaceCrop
+from training.face_crop import DRAWS, FaceCrop
 from training.od_api import stateless_random
 from training.od_api.trainer_settings import settings
 
@@ -83,12 +86,12 @@ def training_batches(
 def _loader(pipeline, model, examples: Examples, seed: int):
     """A function from (position, number) of an example to its features and labels."""
     decode = decoder_builder.build(pipeline.train_input_reader).decode
-    transform = _transform(pipeline, model)
     chosen = settings(pipeline)
-    crop = None
+    crop, preprocess = None, model.preprocess
     if chosen.HasField("face_crop"):
-        options = chosen.face_crop
-        crop = FaceCrop(options.share, options.min_size, options.max_size, options.max_zoom)
+        crop, colours = FaceCrop(**augmentation.fields(chosen.face_crop)), _taken_colours(pipeline := _copy(pipeline))
+        preprocess = _normalising(model)
+    transform = _transform(pipeline, preprocess)
     input_size = _input_size(pipeline)
     if crop and not input_size:
         raise UserError("trainer.face_crop needs an image_resizer that gives one fixed size")
@@ -106,7 +109,7 @@ def _loader(pipeline, model, examples: Examples, seed: int):
         tensors = decode(data)
         own = tf.stack([tf.cast(seed, tf.int64), position])
         if crop:
-            tensors = _crop(tensors, crop, input_size, tf.random.experimental.stateless_fold_in(own, 1))
+            tensors = _crop(tensors, crop, colours, input_size, tf.random.experimental.stateless_fold_in(own, 1))
         with stateless_random.seeded(tf.random.experimental.stateless_fold_in(own, 2)):
             features, labels = transform(tensors)
         return features, _ignore_tiny_faces(features, labels, chosen.smallest_face)
@@ -114,15 +117,55 @@ def _loader(pipeline, model, examples: Examples, seed: int):
     return load
 
 
-def _transform(pipeline, model):
-    """The OD API's augmentation, resizing and padding of one decoded example, as its train_input puts them together."""
+def _copy(pipeline):
+    copy = type(pipeline)()
+    copy.CopyFrom(pipeline)
+    return copy
+
+
+def _taken_colours(pipeline) -> list[dict]:
+    """Takes changes of colour out of a config, for `training.image_colours` to do.
+
+    Those behind another change than a flip stay: what they see depends on it.
+    """
+    options = pipeline.train_config.data_augmentation_options
+    taken, left = [], []
+    for option in options:
+        change = augmentation.described(option)
+        first = all(one.HasField(augmentation.FLIP) for one in left)
+        if first and change["name"] in augmentation.COLOURS:
+            taken.append(change)
+        else:
+            left.append(option)
+    del options[:]
+    options.extend(left)
+    return taken
+
+
+def _normalising(model):
+    """Of a model's preprocessing, what is left to do for images that have its input's size already."""
+
+    def preprocess(images):
+        shapes = tf.tile(tf.shape(images)[None, 1:], [tf.shape(images)[0], 1])
+        return model._feature_extractor.preprocess(images), shapes
+
+    return preprocess
+
+
+def _transform(pipeline, preprocess):
+    """The OD API's augmentation and padding of one decoded example, as its train_input puts them together.
+
+    With `preprocess` in between: from images (1, H, W, 3) to those that the model takes, and their shapes (1, 3).
+    """
     taken = []
 
     def take(*_, transform_input_data_fn, **__):
         taken.append(transform_input_data_fn)
 
     with mock.patch.dict(inputs.INPUT_BUILDER_UTIL_MAP, dataset_build=take):
-        inputs.train_input(pipeline.train_config, pipeline.train_input_reader, pipeline.model, model)
+        inputs.train_input(
+            pipeline.train_config, pipeline.train_input_reader, pipeline.model, SimpleNamespace(preprocess=preprocess)
+        )
     return taken[0]
 
 
@@ -132,15 +175,22 @@ def _input_size(pipeline) -> tuple[int, int] | None:
     return tuple(size) if all(side is not None and side > 0 for side in size) else None
 
 
-def _crop(tensors: dict, crop: FaceCrop, input_size: tuple[int, int], seed: tf.Tensor) -> dict:
-    image, kept, boxes, weights = cropped(crop, tensors[IMAGE], tensors[BOXES], tensors[WEIGHTS], input_size, seed)
+def _crop(tensors: dict, crop: FaceCrop, colours: Sequence[dict], input_size: tuple[int, int], seed: tf.Tensor) -> dict:
+    given = tensors[IMAGE], tensors[BOXES], tensors[WEIGHTS]
+    image, kept, boxes, weights = cropped(crop, *given, input_size, seed, colours)
     classes = tf.gather(tensors[CLASSES], kept)
     rest = {name: value for name, value in tensors.items() if name not in _OF_WHOLE_IMAGES}
     return {**rest, IMAGE: image, BOXES: boxes, CLASSES: classes, WEIGHTS: weights}
 
 
 def cropped(
-    crop: FaceCrop, image: tf.Tensor, boxes: tf.Tensor, weights: tf.Tensor, input_size: tuple[int, int], seed: tf.Tensor
+    crop: FaceCrop,
+    image: tf.Tensor,
+    boxes: tf.Tensor,
+    weights: tf.Tensor,
+    input_size: tuple[int, int],
+    seed: tf.Tensor,
+    colours: Sequence[dict] = (),
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """The part of an image that a FaceCrop draws, and the faces in it.
 
@@ -151,37 +201,26 @@ def cropped(
         weights: (N,) float32; 0 for a face that does not count.
         input_size: (height, width) of the model's input.
         seed: (2,) integers that decide all.
+        colours: changes of colour, as `training.augmentation` describes them; how much, is drawn, too.
 
     Returns:
         the crop (height, width, 3) float32 in 0..255, of the input's size; which of the N boxes are in it, (K,) int32;
         their coordinates in the crop (K, 4) yxyx, cut to it; their weights (K,).
     """
 
-    def place(size, boxes, weights, draws):
-        found = crop.place(size, boxes, weights, input_size, draws)
-        return found.offset, found.extent, found.kept, found.boxes, found.weights
+    def make(image, boxes, weights, draws):
+        found = crop.place(image.shape[:2], boxes, weights, input_size, draws[:DRAWS])
+        # Resized here already: the OD API would do so after it has changed colours, in all pixels of the larger image.
+        pixels = cut_out(image, found.offset, found.extent, input_size)
+        amounts = map(augmentation.amount, colours, draws[DRAWS:].tolist())
+        return image_colours.apply(colours, pixels, list(amounts)), found.kept, found.boxes, found.weights
 
-    draws = tf.random.stateless_uniform([DRAWS], seed)
-    types = [tf.int32, tf.int32, tf.int32, tf.float32, tf.float32]
-    given = [tf.shape(image)[:2], boxes, weights, draws]
-    offset, extent, kept, boxes, weights = tf.numpy_function(place, given, types, stateful=False)
-    for tensor, shape in ((offset, [2]), (extent, [2]), (kept, [None]), (boxes, [None, 4]), (weights, [None])):
+    draws = tf.random.stateless_uniform([DRAWS + len(colours)], seed)
+    types = [tf.float32, tf.int32, tf.float32, tf.float32]
+    found = tf.numpy_function(make, [image, boxes, weights, draws], types, stateful=False)
+    for tensor, shape in zip(found, ([*input_size, 3], [None], [None, 4], [None]), strict=True):
         tensor.set_shape(shape)
-    # As the OD API resizes. It would do so after it has changed colours, in all pixels of the larger image.
-    resized = tf.compat.v1.image.resize_bilinear(_cut(image, offset, extent)[None], input_size)[0]
-    return resized, kept, boxes, weights
-
-
-def _cut(image: tf.Tensor, offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
-    """The part of an image from `offset` (y, x) on, of `extent` (height, width); grey where it has none."""
-    size = tf.shape(image)[:2]
-    first, last = tf.maximum(offset, 0), tf.minimum(offset + extent, size)
-    part = image[first[0] : last[0], first[1] : last[1]]
-    before, after = first - offset, offset + extent - last
-    padding = [[before[0], after[0]], [before[1], after[1]], [0, 0]]
-    crop = tf.pad(part, padding, constant_values=tf.constant(GREY, image.dtype))
-    crop.set_shape([None, None, 3])
-    return crop
+    return tuple(found)
 
 
 def _ignore_tiny_faces(features: dict, labels: dict, smallest: float) -> dict:
