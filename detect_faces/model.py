@@ -5,9 +5,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from detect_faces.box_decoding import BoxDecoding, Grid
 from detect_faces.errors import UserError
 
 FORMAT = 1
+MOST_ANCHORS = 10_000_000  # of a layer
 # What this runtime can do; a model that says something else is refused rather than run wrongly.
 SUPPORTED = {"channels": ["RGB"], "resize": ["letterbox", "stretch"], "interpolation": ["legacy_bilinear"]}
 
@@ -28,6 +30,7 @@ class Model:
         iou_threshold: of two boxes that overlap more, the one with the lower score is dropped.
         max_detections: at most so many in one image.
         min_score: the score from which on a detection is worth showing.
+        decoding: of a network that gives encodings and logits; None for one that gives boxes and scores.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Model:
     iou_threshold: float
     max_detections: int
     min_score: float
+    decoding: BoxDecoding | None = None
 
 
 def signature(size: tuple[int, int] | None) -> str:
@@ -74,7 +78,7 @@ def load_model(path: str | Path) -> Model:
                 raise UserError(
                     f"{path}: {key} {description['input'][key]!r} is not supported, only {' or '.join(values)}"
                 )
-        model = _from_description(description, path.parent)
+        model = from_description(description, path.parent)
     except OSError as error:
         raise UserError(
             f"{path}: {os.strerror(error.errno)}; give the folder of an exported model, with its model.json"
@@ -88,7 +92,8 @@ def load_model(path: str | Path) -> Model:
     return model
 
 
-def _from_description(description: dict, folder: Path) -> Model:
+def from_description(description: dict, folder: Path) -> Model:
+    """The Model that the contents of a model.json describe, and a folder. Raises KeyError, TypeError, ValueError."""
     image, post = description["input"], description["postprocessing"]
     model = Model(
         name=str(description["name"]),
@@ -104,6 +109,7 @@ def _from_description(description: dict, folder: Path) -> Model:
         iou_threshold=float(post["iou_threshold"]),
         max_detections=int(post["max_detections"]),
         min_score=float(description["min_score"]),
+        decoding=_decoding(description["decoding"]) if "decoding" in description else None,
     )
     for name in ("score_threshold", "iou_threshold", "min_score"):
         if not 0 <= getattr(model, name) <= 1:
@@ -113,4 +119,30 @@ def _from_description(description: dict, folder: Path) -> Model:
             raise ValueError(f"{name} {getattr(model, name)} is not positive")
     if any(side < 1 for size in model.other_sizes for side in size):
         raise ValueError(f"other_sizes {model.other_sizes} are not positive")
+    if model.decoding:
+        sizes = {(model.width, model.height), *model.other_sizes}
+        if missing := sizes - model.decoding.grids.keys():
+            raise ValueError(f"decoding has no anchors for {' and '.join(f'{w} x {h}' for w, h in sorted(missing))}")
     return model
+
+
+def _decoding(described: dict) -> BoxDecoding:
+    def grid(layer: dict) -> Grid:
+        rows, columns = layer["cells"]
+        pairs = [tuple(map(float, layer[name])) for name in ("offset", "stride")]
+        shapes = tuple((float(height), float(width)) for height, width in layer["shapes"])
+        count = rows * columns * len(shapes)
+        if min(rows, columns, count) < 1 or count > MOST_ANCHORS or any(len(pair) != 2 for pair in pairs):
+            raise ValueError("decoding has a layer that is none")
+        return Grid((int(rows), int(columns)), *pairs, shapes)
+
+    y, x, height, width = map(float, described["scales"])
+    if not min(y, x, height, width) > 0:
+        raise ValueError("decoding has scales that are not positive")
+    grids = {}
+    for anchors in described["anchors"]:
+        size = (int(anchors["input"][0]), int(anchors["input"][1]))
+        grids[size] = tuple(map(grid, anchors["layers"]))
+        if not grids[size]:
+            raise ValueError("decoding has no layers")
+    return BoxDecoding((y, x, height, width), grids)

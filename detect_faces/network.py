@@ -5,6 +5,7 @@ import threading
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from detect_faces.box_decoding import BoxDecoder, sigmoid
 from detect_faces.errors import UserError
 from detect_faces.model import Model, signature
 from detect_faces.tflite_file import gate
@@ -42,19 +43,27 @@ class Network:
             interpreter = Interpreter(model_path=str(model.tflite), num_threads=threads)
             self._run = interpreter.get_signature_runner(signature(None if input_size in (None, own) else input_size))
             input_shape = tuple(self._run.get_input_details()["image"]["shape"].tolist())
-            outputs = set(self._run.get_output_details())
+            outputs = self._run.get_output_details()
         except (ValueError, RuntimeError, KeyError, TypeError) as error:  # TypeError: a name that is no text
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"{model.tflite}: not a face detector of this project: {reason}") from error
-        if input_shape != (1, self.height, self.width, 3) or not {"boxes", "scores"} <= outputs:
+        wanted = ("encodings", "logits") if model.decoding else ("boxes", "scores")
+        if input_shape != (1, self.height, self.width, 3) or not outputs.keys() >= {*wanted}:
             raise UserError(
                 f"{model.tflite}: takes {input_shape} and gives {', '.join(sorted(outputs))}, which is not what "
                 "model.json says; export the model again"
             )
+        self._decode = BoxDecoder(model.decoding, (self.width, self.height)) if model.decoding else None
+        anchors = outputs[wanted[1]]["shape"].tolist()
+        if self._decode and anchors != [1, len(self._decode)]:
+            raise UserError(
+                f"{model.tflite}: gives {anchors} scores, and model.json describes {len(self._decode)} anchors; export "
+                "the model again"
+            )
         self._turn = threading.Lock()
 
-    def candidates(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """All boxes that the network looks at, before suppression.
+    def candidates(self, pixels: np.ndarray, lowest: float) -> tuple[np.ndarray, np.ndarray]:
+        """The boxes whose score is above `lowest`, before suppression.
 
         Args:
             pixels: (1, height, width, 3) float32, normalised as the model's description says.
@@ -64,4 +73,9 @@ class Network:
         """
         with self._turn:
             output = self._run(image=pixels)
-        return output["boxes"][0], output["scores"][0]
+        if not self._decode:
+            chosen = output["scores"][0] > np.float32(lowest)
+            return output["boxes"][0][chosen], output["scores"][0][chosen]
+        scores = sigmoid(output["logits"][0])
+        chosen = np.flatnonzero(scores > np.float32(lowest))
+        return self._decode(output["encodings"][0], chosen), scores[chosen]

@@ -21,7 +21,7 @@ from training.console import say
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
 
-    from export import description, frozen_graph, input_sizes, tflite
+    from export import calibration, description, frozen_graph, input_sizes, tflite
     from export.pipeline_model import checkpoint_names
     from training import run_folder
     from training.od_api import exporter, trainer_settings
@@ -46,6 +46,9 @@ def main(argv: list[str] | None = None) -> int:
         input_sizes.check(config_path, trained, options.sizes)
         pipeline = input_sizes.resized(pipeline, options.sizes[0])
         other_sizes = [(size, size) for size in dict.fromkeys(options.sizes[1:]) if size != options.sizes[0]]
+    if options.int8 and pipeline_config.meta_architecture(pipeline) != "ssd":
+        raise UserError("--int8 is for one-stage (ssd) models: others become no TFLite")
+    photographs = calibration.check(options.int8) if options.int8 else 0
     model = detection_model.build(pipeline, training=False)
     run_folder.restore_weights(weights, model)
 
@@ -62,13 +65,17 @@ def main(argv: list[str] | None = None) -> int:
         frozen = frozen_graph.freeze(made / "saved_model", variables)
         (made / "frozen_inference_graph.pb").write_bytes(frozen.SerializeToString())
         if pipeline_config.meta_architecture(pipeline) == "ssd":
-            say("TFLite, float16")
+            say(f"TFLite, int8, measured on {photographs} photographs" if photographs else "TFLite, float16")
             names = sorted(classes, key=classes.get)
             described = description.describe(
                 pipeline, model, options.output.name, names, options.min_score, other_sizes
             )
             sizes = [description.input_size(pipeline), *other_sizes]
-            (made / described["model"]).write_bytes(tflite.convert(model, sizes))
+            inputs = None
+            if photographs:
+                described["decoding"] = description.decoding(pipeline, config_path, sizes)
+                inputs = calibration.inputs(options.int8, described, sizes)
+            (made / described["model"]).write_bytes(tflite.convert(model, sizes, inputs))
             (made / "model.json").write_text(json.dumps(described, indent=2) + "\n")
         else:
             say("no TFLite: only one-stage (ssd) models convert to it")
@@ -111,6 +118,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         type=score,
         default=0.5,
         help="score from which detect-faces shows a face (%(default)s); `make eval` prints the one of the best F1",
+    )
+    parser.add_argument(
+        "--int8",
+        type=Path,
+        metavar="PHOTOGRAPHS",
+        help="make the TFLite model compute in 8 bits, with ranges measured on photographs such as it will see: a "
+        "folder of them, or records; 100 are taken",
     )
     return parser.parse_args(argv)
 

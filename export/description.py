@@ -1,11 +1,13 @@
 """model.json: what the runtime has to know of a model.tflite, read off the pipeline and the model."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import tensorflow as tf
 
 from detect_faces.errors import UserError
 from detect_faces.model import FORMAT
+from tools import anchors, pipeline_config
 from training.od_api.model import DetectionModel, normalise
 from training.od_api.pipeline import meta_architecture, meta_config
 
@@ -41,6 +43,43 @@ def describe(
             "max_detections": suppression.max_detections_per_class,
         },
         "min_score": min_score,
+    }
+
+
+def decoding(pipeline, config_path: Path, sizes: Sequence[tuple[int, int]]) -> dict:
+    """The entry "decoding" of model.json, for a network that gives encodings and logits: how they become boxes.
+
+    Args:
+        pipeline: the TrainEvalPipelineConfig.
+        config_path: its file.
+        sizes: (width, height) of the inputs.
+
+    Raises:
+        UserError: the runtime could not do what the pipeline asks for.
+    """
+    meta = meta_config(pipeline)
+    if meta.box_coder.WhichOneof("box_coder_oneof") != "faster_rcnn_box_coder":
+        raise UserError("--int8: box_coder has to be a faster_rcnn_box_coder")
+    post = meta.post_processing
+    if post.score_converter != post.SIGMOID or post.logit_scale != 1 or post.HasField("calibration_config"):
+        raise UserError("--int8: post_processing.score_converter has to be SIGMOID, with nothing behind it")
+    config = pipeline_config.read(config_path)
+    coder = meta.box_coder.faster_rcnn_box_coder
+    return {
+        "scales": [coder.y_scale, coder.x_scale, coder.height_scale, coder.width_scale],
+        "anchors": [
+            {"input": list(size), "layers": [_layer(grid) for grid in anchors.build(config, *size)]} for size in sizes
+        ],
+    }
+
+
+def _layer(grid: anchors.Grid) -> dict:
+    """In pixels of the input, all pairs (y, x)."""
+    return {
+        "cells": [grid.rows, grid.columns],
+        "offset": list(grid.offset),
+        "stride": list(grid.stride),
+        "shapes": [[round(side, 4) for side in shape] for shape in grid.shapes.tolist()],
     }
 
 

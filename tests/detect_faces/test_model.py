@@ -89,3 +89,45 @@ def test_says_what_is_missing(tmp_path):
     write(tmp_path, MODEL_JSON, tflite=None)
     with pytest.raises(UserError, match=r"model\.tflite: .*missing"):
         load_model(tmp_path)
+
+
+DECODING = {
+    "scales": [10, 10, 5, 5],
+    "anchors": [
+        {
+            "input": [320, 240],
+            "layers": [{"cells": [3, 4], "offset": [40, 40], "stride": [80, 80], "shapes": [[50, 40], [70, 60]]}],
+        }
+    ],
+}
+
+
+def test_decoding(tmp_path):
+    assert load_model(write(tmp_path, MODEL_JSON)).decoding is None
+    decoding = load_model(write(tmp_path, MODEL_JSON | {"decoding": DECODING})).decoding
+    ((size, (grid,)),) = decoding.grids.items()
+    assert size == (320, 240) and decoding.scales == (10, 10, 5, 5)
+    assert (grid.cells, grid.stride, grid.shapes) == ((3, 4), (80, 80), ((50, 40), (70, 60)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"scales": [10, 10, 5]}, "not a model description"),
+        ({"scales": [10, 10, 5, 0]}, "scales that are not positive"),
+        ({"anchors": []}, "no anchors for 320 x 240"),
+        ({"anchors": [{"input": [320, 240], "layers": []}]}, "no layers"),
+        ({"anchors": [{"input": [320, 240]}]}, "'layers' is missing"),
+    ],
+)
+def test_wrong_decoding(tmp_path, wrong, message):
+    with pytest.raises(UserError, match=message):
+        load_model(write(tmp_path, MODEL_JSON | {"decoding": DECODING | wrong}))
+
+
+@pytest.mark.parametrize("cells", [[100_000, 100_000], [0, 4], [-3, -4]])
+def test_cells_beyond_all_measure(tmp_path, cells):
+    anchors = copy.deepcopy(DECODING)
+    anchors["anchors"][0]["layers"][0]["cells"] = cells
+    with pytest.raises(UserError, match="a layer that is none"):
+        load_model(write(tmp_path, MODEL_JSON | {"decoding": anchors}))

@@ -101,6 +101,21 @@ def raw_detections(model: DetectionModel, images: tf.Tensor) -> tuple[tf.Tensor,
     return boxes, found[DetectionResultFields.raw_detection_scores][..., 1]  # column 0 is the background
 
 
+def raw_encodings(model: DetectionModel, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """What the network of a one-stage, one-class model says of its anchors, before boxes and scores are made of it.
+
+    Args:
+        images: (1, H, W, 3) float32, preprocessed, of the size that the config asks for.
+
+    Returns:
+        encodings of y, x, height, width (1, anchors, 4), as the config's box coder scales them; logits (1, anchors) of
+        a face: their sigmoid is the score.
+    """
+    found = model.predict(images, tf.constant([images.shape[1:].as_list()]))
+    logits = found["class_predictions_with_background"][..., 1]  # column 0 is the background
+    return tf.reshape(found["box_encodings"], [1, -1, 4]), logits
+
+
 def normalise(model: DetectionModel, values: tf.Tensor) -> list[float]:
     """What the model's preprocessing makes of pixel values 0..255, (N,) float32."""
     images = tf.tile(tf.reshape(values, [-1, 1, 1, 1]), [1, 1, 1, 3])
