@@ -1,4 +1,4 @@
-"""From an image to the network's input, by the same arithmetic as the TensorFlow graph that it was trained in."""
+"""From an image to the network's input, as the TensorFlow graph makes it that the network was trained in."""
 
 from typing import Literal, get_args
 
@@ -8,6 +8,8 @@ import numpy as np
 from detect_faces.model import Model
 
 Channels = Literal["BGR", "RGB"]
+
+_LONGEST = 2**15 - 2  # the longest side that OpenCV's warpAffine takes
 
 
 def as_bgr(image: np.ndarray, channels: Channels = "BGR") -> np.ndarray:
@@ -60,26 +62,23 @@ def letterbox_size(width: int, height: int, input_width: int, input_height: int)
 def resize_bilinear(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """Bilinear resizing with TensorFlow's v1 coordinates, where output pixel i lies at i * (in / out) of the input.
 
-    The same as `tf.compat.v1.image.resize_bilinear(align_corners=False, half_pixel_centers=False)`. It does not average
-    when it makes an image smaller, so it reads at most 4 pixels of the image for each one of the output.
+    As `tf.compat.v1.image.resize_bilinear(align_corners=False, half_pixel_centers=False)`, to the 32nd of a pixel and
+    in whole numbers, which is what OpenCV computes in, ten times as fast as to the last bit. It does not average when
+    it makes an image smaller, so it reads at most 4 pixels of the image for each one of the output.
 
     Args:
-        image: (H, W, C) uint8 or float32.
+        image: (H, W, 3) uint8.
         width, height: of the output.
 
     Returns:
-        (height, width, C) float32.
+        (height, width, 3) uint8.
     """
-    channels = image.shape[2]
-    top, bottom, y_weight = _source_pixels(image.shape[0], height)
-    left, right, x_weight = _source_pixels(image.shape[1], width)
-    # Only the pixels that are needed, and as flat rows: numpy is slow on an innermost axis of three.
-    rows = image.take(np.concatenate([top, bottom]), axis=0)
-    lefts, rights = (
-        rows.take(columns, axis=1).reshape(2 * height, width * channels).astype(np.float32) for columns in (left, right)
-    )
-    across = _blend(lefts, rights, np.repeat(x_weight, channels))
-    return _blend(across[:height], across[height:], y_weight[:, None]).reshape(height, width, channels)
+    rows, columns = image.shape[:2]
+    if max(rows, columns) > _LONGEST:
+        return _resize_long(image, width, height)
+    matrix = np.float64([[columns / width, 0, 0], [0, rows / height, 0]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def network_input(
@@ -99,11 +98,30 @@ def network_input(
     size = input_width, input_height = input_size or (model.width, model.height)
     if model.letterbox:
         size = letterbox_size(width, height, *size)
-    canvas = np.full((1, input_height, input_width, 3), model.pad_value, np.float32)
-    canvas[0, : size[1], : size[0]] = cv2.cvtColor(resize_bilinear(image_bgr, *size), cv2.COLOR_BGR2RGB)
-    canvas *= np.float32(model.scale)
-    canvas += np.float32(model.offset)
+    canvas = np.empty((1, input_height, input_width, 3), np.float32)
+    shown = canvas[0, : size[1], : size[0]]
+    rgb = cv2.cvtColor(resize_bilinear(image_bgr, *size), cv2.COLOR_BGR2RGB)
+    np.multiply(rgb, np.float32(model.scale), out=shown, dtype=np.float32)
+    shown += np.float32(model.offset)
+    padding = np.float32(model.pad_value) * np.float32(model.scale) + np.float32(model.offset)
+    canvas[0, size[1] :] = padding
+    canvas[0, : size[1], size[0] :] = padding
     return canvas, size
+
+
+def _resize_long(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """`resize_bilinear` of an image with a side that OpenCV's warpAffine does not take."""
+    channels = image.shape[2]
+    top, bottom, y_weight = _source_pixels(image.shape[0], height)
+    left, right, x_weight = _source_pixels(image.shape[1], width)
+    # Only the pixels that are needed, and as flat rows: numpy is slow on an innermost axis of three.
+    rows = image.take(np.concatenate([top, bottom]), axis=0)
+    lefts, rights = (
+        rows.take(columns, axis=1).reshape(2 * height, width * channels).astype(np.float32) for columns in (left, right)
+    )
+    across = _blend(lefts, rights, np.repeat(x_weight, channels))
+    done = _blend(across[:height], across[height:], y_weight[:, None]).reshape(height, width, channels)
+    return np.rint(done).astype(np.uint8)
 
 
 def _source_pixels(in_size: int, out_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
