@@ -137,7 +137,7 @@ eval: $(INSTALLED)  ## COCO metrics on DATASET's validation records, of the chec
 
 export: $(INSTALLED)  ## Frozen graph, SavedModel and TFLite of a run, in exported-models/RUN
 	@$(PYTHON) -m export --run "$(RUN_DIR)" --output "$(EXPORT_DIR)" --label-map "$(LABEL_MAP)" --min-score $(MIN_SCORE) \
-		$(if $(SIZES),--sizes $(SIZES))
+		$(if $(SIZES),--sizes $(SIZES)) $(if $(INT8),--int8 "$(INT8)")
 
 inspect: $(INSTALLED)  ## What is in FILE: a frozen graph, SavedModel, checkpoint, TFLite or ONNX model
 	@$(PYTHON) -m export.inspect "$(FILE)"
@@ -151,10 +151,16 @@ compare: $(INSTALLED)  ## The export and OpenCV's face cascades on the same imag
 		$(if $(DETECTORS),--detector $(DETECTORS))
 
 # The models of detect_faces/models, and checkpoints/face_pyramid, again: from COCO's weights (make checkpoint) and records
-# of WIDER FACE (make data DATASET=wider_face, both SPLITs, train with MAX_SIDE=640). In three runs, each from the weights of the one
-# before, with a schedule of its own; MODEL_STEPS="2 2 2" BATCH=4 tries it out.
+# of WIDER FACE's two sets, DATASET=wider_face, the first with MAX_SIDE=640. Each run starts from the averaged weights of
+# the one before, with a schedule of its own, and the last adds the level of stride 4; MODEL_STEPS="2 2 2 2" BATCH=4 tries
+# it out.
 PYRAMID = ssdlite_mobilenet_v2_fpn_320_face
-MODEL_STEPS = 1000 3400 4200
+MODEL_STEPS = 1000 3400 4200 3000
+FROM_STRIDE_8 = model.ssd.feature_extractor.fpn.min_level=3 trainer.smallest_face=6 trainer.face_crop.min_size=8 \
+	model.ssd.anchor_generator.flexible_grid_anchor_generator.anchor_grid[0]=
+# Level by level the weights move up by one; the names are those of Keras in a run's checkpoint.
+TOP_DOWN = ssd_mobile_net_v2_fpn_keras_feature_extractor/FeatureMaps/top_down
+LEVEL_UP = ssd_mobile_net_v2_fpn_keras_feature_extractor_1/FeatureMaps/top_down
 model-fast: SIZES = 320 640
 model-accurate: SIZES = 640 960
 model-accurate: MIN_SCORE = 0.55
@@ -163,17 +169,22 @@ model-accurate: $(INSTALLED)  ## The same of `accurate`
 model-fast model-accurate: model-%:
 	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid-1 \
 		STEPS=$(word 1,$(MODEL_STEPS)) MODEL=ssdlite_mobilenet_v2_coco \
-		SET="trainer.patience=0 trainer.face_crop.max_size=200"
+		SET="$(FROM_STRIDE_8) trainer.patience=0 trainer.face_crop.max_size=200"
 	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid-2 \
 		STEPS=$(word 2,$(MODEL_STEPS)) CHECKPOINT=runs/pyramid-1/last/ckpt-$(word 1,$(MODEL_STEPS)) \
-		SET="trainer.patience=0"
+		SET="$(FROM_STRIDE_8) trainer.patience=0"
 	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid-3 \
 		STEPS=$(word 3,$(MODEL_STEPS)) CHECKPOINT=runs/pyramid-2/last/ckpt-$(word 2,$(MODEL_STEPS)) \
-		SET="trainer.patience=0 trainer.evaluate_every=700 trainer.seed=2"
-	@$(MAKE) --no-print-directory export RUN=pyramid-3 EXPORT_DIR=exported-models/$* SIZES="$(SIZES)" MIN_SCORE=$(MIN_SCORE)
+		SET="$(FROM_STRIDE_8) trainer.patience=0 trainer.evaluate_every=700 trainer.seed=2"
+	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid-4 \
+		STEPS=$(word 4,$(MODEL_STEPS)) CHECKPOINT=runs/pyramid-3/last/ckpt-$(word 3,$(MODEL_STEPS)) \
+		REINITIALISE=".*/BatchNorm/feature_4/.* .*/top_down/(projection|smoothing)_1.*" \
+		MAP="$(LEVEL_UP)/smoothing_2=$(TOP_DOWN)/smoothing_3 $(LEVEL_UP)/smoothing_1=$(TOP_DOWN)/smoothing_2" \
+		SET="trainer.patience=0 trainer.evaluate_every=600 trainer.seed=4"
+	@$(MAKE) --no-print-directory export RUN=pyramid-4 EXPORT_DIR=exported-models/$* SIZES="$(SIZES)" MIN_SCORE=$(MIN_SCORE)
 	@mkdir -p detect_faces/models/$* && cp exported-models/$*/model.tflite exported-models/$*/model.json detect_faces/models/$*/
 	@for part in index data-00000-of-00001; do \
-		cp runs/pyramid-3/best/ckpt-*.$$part checkpoints/face_pyramid/model.ckpt.$$part || exit $$?; done
+		cp runs/pyramid-4/best/ckpt-*.$$part checkpoints/face_pyramid/model.ckpt.$$part || exit $$?; done
 
 demo: STEPS = 60
 demo: $(INSTALLED)  ## All of it on the sample set, 4 minutes on 2 cores
