@@ -32,7 +32,7 @@ help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
 		awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 	@echo
-	@echo "  variables: DATASET=$(DATASET) SPLIT=$(SPLIT) RUN=$(RUN) PIPELINE=$(PIPELINE) STEPS= BATCH= SET=\"a.b=1 ...\" DRY_RUN=1 MIN_SCORE=$(MIN_SCORE) SIZES= DETECTORS="
+	@echo "  variables: DATASET=$(DATASET) SPLIT=$(SPLIT) RUN=$(RUN) PIPELINE=$(PIPELINE) STEPS= BATCH= SET=\"a.b=1 ...\" DRY_RUN=1 MIN_SCORE=$(MIN_SCORE) SIZES= INT8= DETECTORS="
 	@echo "             IMAGES= ANNOTATIONS= CLASSES=\"NAME=face ...\" MAX_SIDE= WORKERS= MODEL=$(MODEL) CHECKPOINT=$(CHECKPOINT) TESTS= JOBS=$(JOBS)"
 
 setup: $(INSTALLED)  ## Make .venv from requirements.lock (CPython 3.11 to 3.13)
@@ -162,8 +162,9 @@ FROM_STRIDE_8 = model.ssd.feature_extractor.fpn.min_level=3 trainer.smallest_fac
 TOP_DOWN = ssd_mobile_net_v2_fpn_keras_feature_extractor/FeatureMaps/top_down
 LEVEL_UP = ssd_mobile_net_v2_fpn_keras_feature_extractor_1/FeatureMaps/top_down
 model-fast: SIZES = 320 640
+model-fast: INT8 = data/records/wider_face/train
 model-accurate: SIZES = 640 960
-model-accurate: MIN_SCORE = 0.55
+model-accurate: MIN_SCORE = 0.65
 model-fast: $(INSTALLED)  ## Train the model `fast` again, from records of WIDER FACE
 model-accurate: $(INSTALLED)  ## The same of `accurate`
 model-fast model-accurate: model-%:
@@ -181,7 +182,8 @@ model-fast model-accurate: model-%:
 		REINITIALISE=".*/BatchNorm/feature_4/.* .*/top_down/(projection|smoothing)_1.*" \
 		MAP="$(LEVEL_UP)/smoothing_2=$(TOP_DOWN)/smoothing_3 $(LEVEL_UP)/smoothing_1=$(TOP_DOWN)/smoothing_2" \
 		SET="trainer.patience=0 trainer.evaluate_every=600 trainer.seed=4"
-	@$(MAKE) --no-print-directory export RUN=pyramid-4 EXPORT_DIR=exported-models/$* SIZES="$(SIZES)" MIN_SCORE=$(MIN_SCORE)
+	@$(MAKE) --no-print-directory export RUN=pyramid-4 EXPORT_DIR=exported-models/$* SIZES="$(SIZES)" MIN_SCORE=$(MIN_SCORE) \
+		INT8="$(INT8)"
 	@mkdir -p detect_faces/models/$* && cp exported-models/$*/model.tflite exported-models/$*/model.json detect_faces/models/$*/
 	@for part in index data-00000-of-00001; do \
 		cp runs/pyramid-4/best/ckpt-*.$$part checkpoints/face_pyramid/model.ckpt.$$part || exit $$?; done
