@@ -6,10 +6,9 @@ import cv2
 import numpy as np
 
 from detect_faces.model import Model
+from detect_faces.resizing import resize_bilinear
 
 Channels = Literal["BGR", "RGB"]
-
-_LONGEST = 2**15 - 2  # the longest side that OpenCV's warpAffine takes
 
 
 def as_bgr(image: np.ndarray, channels: Channels = "BGR") -> np.ndarray:
@@ -59,28 +58,6 @@ def letterbox_size(width: int, height: int, input_width: int, input_height: int)
     return max(1, int(np.rint(scale * width))), max(1, int(np.rint(scale * height)))
 
 
-def resize_bilinear(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Bilinear resizing with TensorFlow's v1 coordinates, where output pixel i lies at i * (in / out) of the input.
-
-    As `tf.compat.v1.image.resize_bilinear(align_corners=False, half_pixel_centers=False)`, to the 32nd of a pixel and
-    in whole numbers, which is what OpenCV computes in, ten times as fast as to the last bit. It does not average when
-    it makes an image smaller, so it reads at most 4 pixels of the image for each one of the output.
-
-    Args:
-        image: (H, W, 3) uint8.
-        width, height: of the output.
-
-    Returns:
-        (height, width, 3) uint8.
-    """
-    rows, columns = image.shape[:2]
-    if max(rows, columns) > _LONGEST:
-        return _resize_long(image, width, height)
-    matrix = np.float64([[columns / width, 0, 0], [0, rows / height, 0]])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-
-
 def network_input(
     image_bgr: np.ndarray, model: Model, input_size: tuple[int, int] | None = None
 ) -> tuple[np.ndarray, tuple[int, int]]:
@@ -107,33 +84,3 @@ def network_input(
     canvas[0, size[1] :] = padding
     canvas[0, : size[1], size[0] :] = padding
     return canvas, size
-
-
-def _resize_long(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """`resize_bilinear` of an image with a side that OpenCV's warpAffine does not take."""
-    channels = image.shape[2]
-    top, bottom, y_weight = _source_pixels(image.shape[0], height)
-    left, right, x_weight = _source_pixels(image.shape[1], width)
-    # Only the pixels that are needed, and as flat rows: numpy is slow on an innermost axis of three.
-    rows = image.take(np.concatenate([top, bottom]), axis=0)
-    lefts, rights = (
-        rows.take(columns, axis=1).reshape(2 * height, width * channels).astype(np.float32) for columns in (left, right)
-    )
-    across = _blend(lefts, rights, np.repeat(x_weight, channels))
-    done = _blend(across[:height], across[height:], y_weight[:, None]).reshape(height, width, channels)
-    return np.rint(done).astype(np.uint8)
-
-
-def _source_pixels(in_size: int, out_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each output position: the two input positions that it lies between, and the second one's weight in 0..1."""
-    position = np.arange(out_size, dtype=np.float32) * (np.float32(in_size) / np.float32(out_size))
-    before = np.minimum(position.astype(np.intp), in_size - 1)
-    return before, np.minimum(before + 1, in_size - 1), position - before.astype(np.float32)
-
-
-def _blend(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """first + (second - first) * weight, in the memory of `second`."""
-    second -= first
-    second *= weight
-    second += first
-    return second

@@ -4,7 +4,7 @@ The OD API's own crops keep faces that merely touch the crop, and choose a part 
 face is drawn, and the size that it is to have at the model's input, log-uniformly; the crop has the shape of the input
 and holds the face whole, anywhere in it. The other images are taken whole, a little smaller or larger.
 
-Where a crop lies is decided here; `training.cut_out` cuts it out.
+Where a crop lies is decided here; `detect_faces.resizing` cuts it out.
 """
 
 import math
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+GREY = 127  # of what lies beyond the image; the OD API pads with mid grey, too
 DRAWS = 5  # uniform numbers that decide a crop
 
 WHOLE = (0.8, 1.15)  # of the longer side: crops that show all or most of an image

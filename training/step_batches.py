@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from detect_faces.preprocessing import letterbox_size
+from detect_faces.resizing import resize_bilinear, resize_part
 from training import augmentation
-from training.cut_out import GREY, cut_out
 from training.examples import example_at, positions
-from training.face_crop import DRAWS, FaceCrop
+from training.face_crop import DRAWS, GREY, FaceCrop
 from training.step_file import Description
 from training.step_images import StepImages, TrueFaces
 
@@ -79,11 +79,11 @@ class Sampler:
         size, (height, width) = image.shape[:2], self._size
         if self._crop:
             crop = self._crop.place(size, faces.boxes, faces.weights, self._size, draws)
-            pixels = cut_out(image, crop.offset, crop.extent, self._size)
+            pixels = resize_part(image, crop.offset, crop.extent, self._size, GREY)
             return pixels, TrueFaces(crop.boxes, faces.classes[crop.kept], crop.weights)
         shown = letterbox_size(size[1], size[0], width, height) if self._described.letterbox else (width, height)
         pixels = np.full((height, width, 3), GREY, np.uint8)
-        pixels[: shown[1], : shown[0]] = cut_out(image, (0, 0), size, (shown[1], shown[0]))
+        pixels[: shown[1], : shown[0]] = resize_bilinear(image, *shown)
         share = np.float32([shown[1] / height, shown[0] / width] * 2)
         return pixels, TrueFaces(faces.boxes * share, faces.classes, faces.weights)
 

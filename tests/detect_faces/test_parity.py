@@ -1,7 +1,7 @@
 """Detector against TensorFlow on the whole way from photograph to boxes, with a network of random weights.
 
 What TensorFlow does here is what the Object Detection API does when it evaluates a checkpoint, behind its resizing (see
-test_preprocessing): keep the aspect ratio, pad, normalise, run, decode, suppress, clip, and back to the photograph.
+test_resizing): keep the aspect ratio, pad, normalise, run, decode, suppress, clip, and back to the photograph.
 (That a trained checkpoint and its exports agree is tested with the demo.)
 """
 
@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from detect_faces import Detector, read_image
-from detect_faces.preprocessing import resize_bilinear
+from detect_faces.resizing import resize_bilinear
 from tests.conftest import MODEL_JSON
 
 SIDE, CELL = 96, 8

@@ -1,4 +1,4 @@
-"""Resizing and letterboxing against TensorFlow's own."""
+"""Letterboxing and normalising, against TensorFlow's own."""
 
 import dataclasses
 from pathlib import Path
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detect_faces.model import Model
-from detect_faces.preprocessing import letterbox_size, network_input, resize_bilinear
+from detect_faces.preprocessing import letterbox_size, network_input
 
 MODEL = Model("m", Path("m"), 320, 320, (), True, 127.0, 2 / 255, -1.0, 0.01, 0.45, 400, 0.5)
 
@@ -23,56 +23,6 @@ def legacy_resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 def noise(width: int, height: int) -> np.ndarray:
     return np.random.default_rng(width * 7919 + height).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-SIZES = [  # width and height of the image, then of the result
-    ((1, 1), (1, 1)),
-    ((1, 1), (320, 320)),
-    ((320, 320), (1, 1)),
-    ((320, 320), (320, 320)),
-    ((2, 3), (320, 213)),
-    ((1, 500), (1, 320)),
-    ((640, 427), (320, 213)),
-    ((1920, 1280), (320, 213)),
-    ((319, 321), (320, 320)),
-    ((4000, 3000), (320, 240)),
-    ((3999, 2251), (640, 360)),
-    ((65500, 2), (320, 1)),
-]
-
-
-# Rounded to the nearest 32nd of a pixel along both axes, and to a whole number: of noise, the worst that there is.
-WORST = 2 * 255 / 64 + 1
-
-
-@pytest.mark.parametrize(("image", "result"), SIZES)
-def test_resizes_as_tensorflow(image, result):
-    pixels = noise(*image)
-    ours = resize_bilinear(pixels, *result)
-    assert ours.dtype == np.uint8
-    np.testing.assert_allclose(ours, legacy_resize(pixels, *result), atol=WORST)
-
-
-side = st.integers(1, 90)
-
-
-@settings(max_examples=60, deadline=None)
-@given(width=side, height=side, new_width=side, new_height=side)
-def test_resizes_as_tensorflow_at_any_size(width, height, new_width, new_height):
-    pixels = noise(width, height)
-    np.testing.assert_allclose(
-        resize_bilinear(pixels, new_width, new_height), legacy_resize(pixels, new_width, new_height), atol=WORST
-    )
-
-
-@pytest.mark.parametrize(("image", "result"), SIZES)
-def test_pixels_lie_where_tensorflows_do(image, result):
-    """Of slopes, where no rounding hides a shift: half a pixel to the side would be three times this far away."""
-    y, x = np.mgrid[: image[1], : image[0]].astype(np.float64)
-    waves = [127.5 + 127.5 * np.sin(axis / 16 * np.pi) for axis in (x, y)]
-    pixels = np.stack([waves[0], waves[1], np.zeros_like(x)], axis=-1).round().astype(np.uint8)
-    difference = np.abs(resize_bilinear(pixels, *result) - legacy_resize(pixels, *result))
-    assert difference.max() <= 0.5 + 2 * 127.5 * np.pi / 16 / 64 + 0.01
 
 
 def aspect_preserving_size(width: int, height: int, input_width: int, input_height: int) -> tuple[int, int]:
@@ -121,4 +71,4 @@ def test_network_input_stretches():
     pixels, size = network_input(noise(40, 20), dataclasses.replace(MODEL, letterbox=False))
     assert size == (320, 320)
     expected = legacy_resize(noise(40, 20), 320, 320)[..., ::-1] * 2 / 255 - 1
-    np.testing.assert_allclose(pixels[0], expected, atol=WORST * 2 / 255)
+    np.testing.assert_allclose(pixels[0], expected, atol=9 * 2 / 255)  # see test_resizing

@@ -6,8 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.cut_out import GREY
-from training.face_crop import FaceCrop
+from training.face_crop import GREY, FaceCrop
 from training.od_api.inputs import cropped
 
 INPUT = (64, 96)  # height, width

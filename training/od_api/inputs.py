@@ -1,5 +1,9 @@
-"""Training batches: the OD API's own decoder, augmentation and resizing, each batch a function of seed and step."""
+"""Training batches: the OD API's own decoder and augmentation, each batch a function of seed and step.
 
+Crops around faces, and the changes of colour of what they show, are done in OpenCV.
+"""
+
+import copy
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from unittest import mock
@@ -11,10 +15,10 @@ from object_detection.core.standard_fields import InputDataFields as Fields
 from object_detection.utils import config_util
 
 from detect_faces.errors import UserError
+from detect_faces.resizing import resize_part
 from training import augmentation, image_colours
-from training.cut_out import cut_out
 from training.examples import Examples, example_at, positions
-from training.face_crop import DRAWS, FaceCrop
+from training.face_crop import DRAWS, GREY, FaceCrop
 from training.od_api import stateless_random
 from training.od_api.trainer_settings import settings
 
@@ -89,8 +93,9 @@ def _loader(pipeline, model, examples: Examples, seed: int):
     chosen = settings(pipeline)
     crop, preprocess = None, model.preprocess
     if chosen.HasField("face_crop"):
-        crop, colours = FaceCrop(**augmentation.fields(chosen.face_crop)), _taken_colours(pipeline := _copy(pipeline))
-        preprocess = _normalising(model)
+        crop, preprocess = FaceCrop(**augmentation.fields(chosen.face_crop)), _normalising(model)
+        pipeline = copy.deepcopy(pipeline)
+        colours = _taken_colours(pipeline)
     transform = _transform(pipeline, preprocess)
     input_size = _input_size(pipeline)
     if crop and not input_size:
@@ -115,12 +120,6 @@ def _loader(pipeline, model, examples: Examples, seed: int):
         return features, _ignore_tiny_faces(features, labels, chosen.smallest_face)
 
     return load
-
-
-def _copy(pipeline):
-    copy = type(pipeline)()
-    copy.CopyFrom(pipeline)
-    return copy
 
 
 def _taken_colours(pipeline) -> list[dict]:
@@ -211,7 +210,7 @@ def cropped(
     def make(image, boxes, weights, draws):
         found = crop.place(image.shape[:2], boxes, weights, input_size, draws[:DRAWS])
         # Resized here already: the OD API would do so after it has changed colours, in all pixels of the larger image.
-        pixels = cut_out(image, found.offset, found.extent, input_size)
+        pixels = resize_part(image, found.offset, found.extent, input_size, GREY)
         amounts = map(augmentation.amount, colours, draws[DRAWS:].tolist())
         return image_colours.apply(colours, pixels, list(amounts)), found.kept, found.boxes, found.weights
 
