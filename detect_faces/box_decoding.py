@@ -29,6 +29,10 @@ class Grid:
     stride: tuple[float, float]
     shapes: tuple[tuple[float, float], ...]
 
+    def __len__(self) -> int:
+        """The number of anchors."""
+        return self.cells[0] * self.cells[1] * len(self.shapes)
+
 
 @dataclass(frozen=True)
 class BoxDecoding:
@@ -52,10 +56,6 @@ class BoxDecoder:
         anchors = np.concatenate([_anchors(grid) for grid in decoding.grids[input_size]])
         self._anchors = (anchors / (height, width, height, width)).astype(np.float32)
         self._scales = np.float32(decoding.scales)
-
-    def __len__(self) -> int:
-        """The number of anchors."""
-        return len(self._anchors)
 
     def __call__(self, encodings: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         """The boxes of some anchors.

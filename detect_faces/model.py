@@ -9,7 +9,6 @@ from detect_faces.box_decoding import BoxDecoding, Grid
 from detect_faces.errors import UserError
 
 FORMAT = 1
-MOST_ANCHORS = 10_000_000  # of a layer
 # What this runtime can do; a model that says something else is refused rather than run wrongly.
 SUPPORTED = {"channels": ["RGB"], "resize": ["letterbox", "stretch"], "interpolation": ["legacy_bilinear"]}
 
@@ -131,8 +130,7 @@ def _decoding(described: dict) -> BoxDecoding:
         rows, columns = layer["cells"]
         pairs = [tuple(map(float, layer[name])) for name in ("offset", "stride")]
         shapes = tuple((float(height), float(width)) for height, width in layer["shapes"])
-        count = rows * columns * len(shapes)
-        if min(rows, columns, count) < 1 or count > MOST_ANCHORS or any(len(pair) != 2 for pair in pairs):
+        if min(rows, columns, len(shapes)) < 1 or any(len(pair) != 2 for pair in pairs):
             raise ValueError("decoding has a layer that is none")
         return Grid((int(rows), int(columns)), *pairs, shapes)
 

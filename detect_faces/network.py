@@ -47,19 +47,23 @@ class Network:
         except (ValueError, RuntimeError, KeyError, TypeError) as error:  # TypeError: a name that is no text
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"{model.tflite}: not a face detector of this project: {reason}") from error
-        wanted = ("encodings", "logits") if model.decoding else ("boxes", "scores")
-        if input_shape != (1, self.height, self.width, 3) or not outputs.keys() >= {*wanted}:
+        wanted = {"encodings", "logits"} if model.decoding else {"boxes", "scores"}
+        if input_shape != (1, self.height, self.width, 3) or not wanted <= outputs.keys():
             raise UserError(
                 f"{model.tflite}: takes {input_shape} and gives {', '.join(sorted(outputs))}, which is not what "
                 "model.json says; export the model again"
             )
-        self._decode = BoxDecoder(model.decoding, (self.width, self.height)) if model.decoding else None
-        anchors = outputs[wanted[1]]["shape"].tolist()
-        if self._decode and anchors != [1, len(self._decode)]:
-            raise UserError(
-                f"{model.tflite}: gives {anchors} scores, and model.json describes {len(self._decode)} anchors; export "
-                "the model again"
-            )
+        self._decode = None
+        if model.decoding:
+            # Before they are laid out: a wrong number of them could fill the memory.
+            anchors = sum(map(len, model.decoding.grids[self.width, self.height]))
+            shapes = [outputs[name]["shape"].tolist() for name in ("encodings", "logits")]
+            if shapes != [[1, anchors, 4], [1, anchors]]:
+                raise UserError(
+                    f"{model.tflite}: gives encodings and logits of {shapes[0]} and {shapes[1]}, and model.json "
+                    f"describes {anchors} anchors; export the model again"
+                )
+            self._decode = BoxDecoder(model.decoding, (self.width, self.height))
         self._turn = threading.Lock()
 
     def candidates(self, pixels: np.ndarray, lowest: float) -> tuple[np.ndarray, np.ndarray]:
@@ -67,6 +71,7 @@ class Network:
 
         Args:
             pixels: (1, height, width, 3) float32, normalised as the model's description says.
+            lowest: of the scores that are left out, the highest.
 
         Returns:
             Boxes (N, 4) float32, (y_min, x_min, y_max, x_max) in 0..1 of the input, not clipped, and scores (N,).

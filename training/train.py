@@ -24,6 +24,7 @@ from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
+import cv2
 import tensorflow as tf
 
 from detect_faces.errors import EXIT_INTERRUPTED, EXIT_OK, UserError, run_command
@@ -49,6 +50,7 @@ TRIED = 3  # steps, before time and memory are estimated
 
 def main(argv: list[str] | None = None) -> int:
     malloc.keep_freed_memory()
+    cv2.setNumThreads(1)  # the threads that make batches are tf.data's, one for each image
     options = parse(argv)
     with agreement.lost_workers_named(), run_folder.full_disk_named(options.run), ExitStack() as until_the_end:
         return train(options, sys.argv[1:] if argv is None else argv, until_the_end)

@@ -18,6 +18,9 @@ GRIDS = (
 )
 
 
+ANCHORS = 8 * 12 * 2 + 4 * 6
+
+
 def decoder() -> BoxDecoder:
     return BoxDecoder(BoxDecoding(SCALES, {SIZE: GRIDS}), SIZE)
 
@@ -36,9 +39,9 @@ def by_the_od_api(encodings: np.ndarray) -> np.ndarray:
 
 def test_as_the_od_api_decodes():
     decode = decoder()
-    encodings = np.random.default_rng(0).normal(0, 3, (len(decode), 4)).astype(np.float32)
-    assert len(decode) == 8 * 12 * 2 + 4 * 6
-    found = decode(encodings, np.arange(len(decode)))
+    encodings = np.random.default_rng(0).normal(0, 3, (ANCHORS, 4)).astype(np.float32)
+    assert sum(map(len, GRIDS)) == ANCHORS
+    found = decode(encodings, np.arange(ANCHORS))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, by_the_od_api(encodings), rtol=1e-5, atol=1e-6)
 
@@ -46,15 +49,15 @@ def test_as_the_od_api_decodes():
 @given(st.lists(st.integers(0, 215), max_size=20))
 def test_only_those_that_are_chosen(chosen):
     decode = decoder()
-    encodings = np.random.default_rng(1).normal(0, 3, (len(decode), 4)).astype(np.float32)
-    everything = decode(encodings, np.arange(len(decode)))
+    encodings = np.random.default_rng(1).normal(0, 3, (ANCHORS, 4)).astype(np.float32)
+    everything = decode(encodings, np.arange(ANCHORS))
     assert np.array_equal(decode(encodings, np.array(chosen, np.intp)), everything[chosen])
 
 
 def test_nothing_overflows():
     decode = decoder()
     with np.errstate(all="raise"):
-        boxes = decode(np.full((len(decode), 4), 1e4, np.float32), np.arange(len(decode)))
+        boxes = decode(np.full((ANCHORS, 4), 1e4, np.float32), np.arange(ANCHORS))
         scores = sigmoid(np.float32([-1e4, -2, 0, 2, 1e4]))
     assert np.isfinite(boxes).all()
     assert scores == pytest.approx([0, 0.1192, 0.5, 0.8808, 1], abs=1e-4) and scores.dtype == np.float32

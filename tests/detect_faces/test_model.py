@@ -125,8 +125,8 @@ def test_wrong_decoding(tmp_path, wrong, message):
         load_model(write(tmp_path, MODEL_JSON | {"decoding": DECODING | wrong}))
 
 
-@pytest.mark.parametrize("cells", [[100_000, 100_000], [0, 4], [-3, -4]])
-def test_cells_beyond_all_measure(tmp_path, cells):
+@pytest.mark.parametrize("cells", [[0, 4], [-3, -4]])
+def test_cells_that_are_none(tmp_path, cells):
     anchors = copy.deepcopy(DECODING)
     anchors["anchors"][0]["layers"][0]["cells"] = cells
     with pytest.raises(UserError, match="a layer that is none"):

@@ -62,3 +62,31 @@ def photograph():
     import numpy as np
 
     return np.zeros((40, 40, 3), np.uint8)
+
+
+@pytest.mark.parametrize("cells", [[15, 16], [1_000_000, 1_000_000]])
+def test_other_anchors_than_the_network_has_are_refused(tmp_path, cells):
+    """Before they are laid out: of 10^12 there would be no end."""
+    import tensorflow as tf
+
+    class EncodingDetector(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((1, SIDE, SIDE, 3), tf.float32, name="image")])
+        def detect(self, image):
+            logits = tf.reshape(image[..., 0], (1, -1))
+            return {"logits": logits, "encodings": tf.stack([logits] * 4, axis=-1)}
+
+    module = EncodingDetector()
+    tf.saved_model.save(module, str(tmp_path / "saved_model"), signatures={"detect": module.detect})
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved_model"), signature_keys=["detect"])
+    (tmp_path / "model.tflite").write_bytes(converter.convert())
+
+    def described(cells):
+        layer = {"cells": cells, "offset": [0.5, 0.5], "stride": [1, 1], "shapes": [[4, 4]]}
+        anchors = [{"input": [SIDE, SIDE], "layers": [layer]}]
+        decoding = {"scales": [10, 10, 5, 5], "anchors": anchors}
+        (tmp_path / "model.json").write_text(json.dumps(MODEL_JSON | {"decoding": decoding}))
+        return tmp_path
+
+    Detector(described([SIDE, SIDE]))
+    with pytest.raises(UserError, match=rf"\[1, 256\], and model.json describes {cells[0] * cells[1]} anchors"):
+        Detector(described(cells))
