@@ -1,7 +1,6 @@
 """Photographs without their annotations: those of a folder, or of records."""
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ def photographs(folder: Path, most: int, report: Report) -> Iterator[np.ndarray]
 
     Args:
         folder: a folder of images (also in folders below it), or of records.
-        most: where there are more photographs than this, about that many, evenly from the first to the last.
+        most: where there are more photographs than this, that many, evenly from the first to the last.
         report: takes the bad ones and the number of good ones.
 
     Raises:
@@ -31,8 +30,9 @@ def photographs(folder: Path, most: int, report: Report) -> Iterator[np.ndarray]
     return _decoded(((image.name, image.source) for image in _evenly(images, len(images), most)), report)
 
 
-def _evenly(items, count: int, most: int) -> Iterator:
-    return islice(items, 0, None, max(1, -(-count // most)))
+def _evenly(items: Iterable, count: int, most: int) -> Iterator:
+    """`most` of `count` items, at even distances; all where they are no more."""
+    return (item for index, item in enumerate(items) if count <= most or index * most % count < most)
 
 
 def _decoded(sources: Iterator[tuple[str, Path | FilePart]], report: Report) -> Iterator[np.ndarray]:
