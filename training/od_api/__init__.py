@@ -17,12 +17,13 @@ from training.od_api import (
     control_flow,
     estimator,
     faster_rcnn_stride8,
+    giou_loss,
     numpy_aliases,
     pillow_fonts,
     protobuf_modules,
 )
 
-# In this order: the last two already import modules of the OD API.
+# In this order: the last three already import modules of the OD API.
 SHIMS = (
     protobuf_modules,
     absent_packages,
@@ -32,6 +33,7 @@ SHIMS = (
     pillow_fonts,
     class_bias,
     faster_rcnn_stride8,
+    giou_loss,
 )
 _installed = False
 

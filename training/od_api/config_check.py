@@ -166,6 +166,9 @@ def _model_errors(prefix: str, architecture: str, model: Message) -> Iterator[Fa
         most = model.first_stage_max_proposals
         reason = f"is {model.second_stage_batch_size}, more than first_stage_max_proposals, {most}"
         yield f"{prefix}.second_stage_batch_size", reason
+    if architecture == "ssd" and model.loss.localization_loss.HasField("weighted_giou"):
+        if model.box_coder.WhichOneof("box_coder_oneof") != "faster_rcnn_box_coder":
+            yield f"{prefix}.loss.localization_loss.weighted_giou", "needs a faster_rcnn_box_coder"
     if architecture == "ssd" and model.HasField("mask_head_config"):
         yield f"{prefix}.mask_head_config", "masks cannot be trained here; remove it"
 
