@@ -90,6 +90,7 @@ def _measure(options: argparse.Namespace) -> dict:
 
 
 def _of_ours(options: argparse.Namespace) -> list[float]:
+    import cv2
     import tensorflow as tf
 
     from tools import tfrecord_file
@@ -98,6 +99,7 @@ def _of_ours(options: argparse.Namespace) -> list[float]:
     from training.od_api import inputs, model, optimizer
     from training.steps import Averages, Trained, TrainStep
 
+    cv2.setNumThreads(1)  # as training.train does
     if options.one != "given_back":
         malloc.keep_freed_memory()
     if options.one == "deterministic":

@@ -17,6 +17,8 @@ from detect_faces.quiet import keep_stderr_for_python
 from tools import label_map
 from training.console import say
 
+FROZEN_GRAPH = "frozen_inference_graph.pb"
+
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
@@ -32,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     pipeline = pipeline_config.load(config_path)
     weights = run_folder.weights_path(options.run)
     classes = label_map.read(options.label_map)
-    if options.output.exists() and not (options.output / "pipeline.config").is_file():
+    if options.output.exists() and not (options.output / FROZEN_GRAPH).is_file():  # a run has a pipeline.config, too
         raise UserError(f"{options.output}: there is something that is not an export; give another --output")
     if len(classes) != (expected := pipeline_config.num_classes(pipeline)):
         raise UserError(
@@ -58,12 +60,12 @@ def main(argv: list[str] | None = None) -> int:
         made = Path(folder, "model")
         made.mkdir(mode=0o755)
         say(f"SavedModel of {weights}")
-        exporter.export_saved_model(pipeline, weights, made / "saved_model")
+        exporter.export_saved_model(pipeline, model, made / "saved_model")
         say("frozen graph")
         names = checkpoint_names(pipeline, model)
         variables = {names[variable.name]: variable.numpy() for variable in model.variables}
         frozen = frozen_graph.freeze(made / "saved_model", variables)
-        (made / "frozen_inference_graph.pb").write_bytes(frozen.SerializeToString())
+        (made / FROZEN_GRAPH).write_bytes(frozen.SerializeToString())
         if pipeline_config.meta_architecture(pipeline) == "ssd":
             say(f"TFLite, int8, measured on {photographs} photographs" if photographs else "TFLite, float16")
             names = sorted(classes, key=classes.get)

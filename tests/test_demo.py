@@ -151,6 +151,7 @@ def test_training_again_finds_the_run_finished(demo):
         (["train", "BATCH=3"], "another config"),
         (["eval", "RUN=other"], "no run here"),
         (["export", "RUN=other"], "no run here"),
+        (["export", "EXPORT_DIR=runs/demo"], "not an export"),
         (["compare", "RUN=other"], "exported-models/other"),
         (["data", "DATASET=wider_face"], "IMAGES="),
         (["data", "IMAGES=data/sample/images"], "DATASET="),

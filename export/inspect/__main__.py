@@ -37,7 +37,7 @@ def describe(path: Path, *, trust: bool = False, size: tuple[int, int] | None = 
     if found is Kind.TFLITE:
         from export.inspect import tflite
 
-        return tflite.describe(path, size=size)
+        return tflite.describe(path)
     if found is Kind.ONNX:
         from export.inspect import onnx_file
 

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 KINDS = {
-    "moving averages of weights": r"/ExponentialMovingAverage(_\d+)?$|/average(/\.ATTRIBUTES|$)",
+    "moving averages of weights": r"/ExponentialMovingAverage(_\d+)?$|/average(/\.ATTRIBUTES|$)|"
+    r"^averages/\d+/",  # a state of training/learner.py
     "optimizer slots": r"/(Adam|Adam_1|Momentum|RMSProp|RMSProp_1|Adagrad|Ftrl|Ftrl_1)$|\.OPTIMIZER_SLOT|"
     r"(^|/)(_?optimizer)/(?!(_?iterations|iter|learning_rate))",
     "step and other counters": r"(^|/)(global_step|save_counter|step|iter|_?iterations|beta[12]_power|learning_rate|"

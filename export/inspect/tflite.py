@@ -19,58 +19,59 @@ PARAMETERS = {"CONV_2D": (1, 2), "DEPTHWISE_CONV_2D": (1, 2), "FULLY_CONNECTED":
               "PRELU": (1,), "MUL": (0, 1), "ADD": (0, 1), "BATCH_MATMUL": (0, 1)}  # fmt: skip
 
 
-def describe(path: Path, *, size: tuple[int, int] | None = None) -> ModelDescription:
-    """A TFLite file.
-
-    Args:
-        path: of it.
-        size: (height, width) for inputs that leave theirs open.
+def describe(path: Path) -> ModelDescription:
+    """A TFLite file. Of several signatures the first is counted: the others share its weights, at other sizes say.
 
     Raises:
-        UserError: it is damaged, or leaves sizes open of which LiteRT cannot make shapes.
+        UserError: it is damaged.
     """
     data = path.read_bytes()
     try:
-        return _describe(path, schema.Model.GetRootAs(data, 0), size)
+        return _describe(path, schema.Model.GetRootAs(data, 0))
     except (struct.error, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise UserError(f"{path}: not a whole TFLite file, or a damaged one") from error
 
 
-def _describe(path: Path, model: schema.Model, size: tuple[int, int] | None) -> ModelDescription:
-    operations, custom = Counter(), set()
-    weights: dict[tuple[int, int], tuple[str, int]] = {}
+def _describe(path: Path, model: schema.Model) -> ModelDescription:
+    signatures = [model.SignatureDefs(i) for i in range(model.SignatureDefsLength())]
+    # Behind a signature's own subgraph others may be the bodies of its loops.
+    first, *others = [signature.SubgraphIndex() for signature in signatures] or [0]
+    counted = [k for k in range(model.SubgraphsLength()) if k not in others or k == first]
+    operations, refused = Counter(), _refused(model)
+    weights: dict[int, tuple[str, int]] = {}
     flops, layers, unknown = 0, 0, []
-    for k in range(model.SubgraphsLength()):
+    for k in counted:
         subgraph = model.Subgraphs(k)
         made_by = {}
         for i in range(subgraph.OperatorsLength()):
             operator = subgraph.Operators(i)
-            op, is_custom = _op(model, operator)
+            op = _op(model.OperatorCodes(operator.OpcodeIndex()))
             operations[op] += 1
-            if is_custom:
-                custom.add(op)
             for out in operator.OutputsAsNumpy() if operator.OutputsLength() else ():
                 made_by[int(out)] = (op, operator)
             for k_input in PARAMETERS.get(op, ()):
-                if k_input < operator.InputsLength():
-                    _add_constant(model, subgraph, k, operator.Inputs(k_input), made_by, op, weights)
+                of_features = op not in ("MUL", "ADD") or len(_shape(subgraph.Tensors(operator.Outputs(0)))) == 4
+                if k_input < operator.InputsLength() and of_features:  # and not of boxes, whose anchors aren't trained
+                    _add_constant(model, subgraph, operator.Inputs(k_input), made_by, op, weights)
             if op in LAYERS:
                 count = _layer_flops(subgraph, op, operator)
                 flops, layers = flops + (count or 0), layers + (count is not None)
                 unknown += [] if count is not None else [_name(subgraph.Tensors(operator.Outputs(0)))]
 
-    main = model.Subgraphs(0)
+    main = model.Subgraphs(first)
     inputs = [_tensor(main.Tensors(main.Inputs(i))) for i in range(main.InputsLength())]
     outputs = [_tensor(main.Tensors(main.Outputs(i))) for i in range(main.OutputsLength())]
-    signature, names_in, names_out = _signature(model)
+    signature, names_in, names_out = _signature(signatures[0]) if signatures else ("", {}, {})
     inputs = [Tensor(names_in.get(main.Inputs(i), t.name), t.dtype, t.shape) for i, t in enumerate(inputs)]
     outputs = [Tensor(names_out.get(main.Outputs(i), t.name), t.dtype, t.shape) for i, t in enumerate(outputs)]
     by_type = Counter()
     for dtype, count in weights.values():
         by_type[dtype] += count
     notes = [f"signature: {signature}"] if signature else ["signatures: none"]
-    if others := sorted(custom | (set(operations) - set(TFLITE_OPS.values()))):
-        notes.append(f"refused by detect-faces, for these operations: {', '.join(map(shown, others))}")
+    if others:
+        notes.append(f"other signatures, not counted: {', '.join(_signature(other)[0] for other in signatures[1:])}")
+    if refused:
+        notes.append(f"refused by detect-faces, for these operations: {', '.join(map(shown, refused))}")
     if any(size is None for tensor in inputs for size in tensor.shape or ()):
         notes.append("inputs of open size: the FLOPs hold for the sizes that the file was converted with")
     return ModelDescription(
@@ -96,12 +97,20 @@ def _describe(path: Path, model: schema.Model, size: tuple[int, int] | None) -> 
     )
 
 
-def _op(model: schema.Model, operator: schema.Operator) -> tuple[str, bool]:
-    code = model.OperatorCodes(operator.OpcodeIndex())
-    builtin = max(code.DeprecatedBuiltinCode(), code.BuiltinCode())
-    if builtin == schema.BuiltinOperator.CUSTOM:
-        return (code.CustomCode() or b"?").decode("utf-8", "backslashreplace"), True
-    return OPS.get(builtin, f"builtin {builtin}"), False
+def _builtin(code: schema.OperatorCode) -> int:
+    return max(code.DeprecatedBuiltinCode(), code.BuiltinCode())
+
+
+def _op(code: schema.OperatorCode) -> str:
+    if _builtin(code) == schema.BuiltinOperator.CUSTOM:
+        return (code.CustomCode() or b"?").decode("utf-8", "backslashreplace")
+    return OPS.get(_builtin(code), f"builtin {_builtin(code)}")
+
+
+def _refused(model: schema.Model) -> list[str]:
+    """The operations of any signature that detect-faces doesn't run."""
+    codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
+    return sorted({_op(code) for code in codes if _builtin(code) not in TFLITE_OPS})
 
 
 def _name(tensor: schema.Tensor) -> str:
@@ -119,11 +128,8 @@ def _tensor(tensor: schema.Tensor) -> Tensor:
     return Tensor(_name(tensor), DTYPES.get(tensor.Type(), "?"), shape)
 
 
-def _signature(model: schema.Model) -> tuple[str, dict[int, str], dict[int, str]]:
-    """The name of the first signature, and the names that it gives to tensors."""
-    if not model.SignatureDefsLength():
-        return "", {}, {}
-    signature = model.SignatureDefs(0)
+def _signature(signature: schema.SignatureDef) -> tuple[str, dict[int, str], dict[int, str]]:
+    """Its name, and the names that it gives to tensors."""
 
     def names(maps) -> dict[int, str]:
         return {entry.TensorIndex(): (entry.Name() or b"").decode("utf-8", "backslashreplace") for entry in maps}
@@ -133,8 +139,8 @@ def _signature(model: schema.Model) -> tuple[str, dict[int, str], dict[int, str]
     return (signature.SignatureKey() or b"").decode("utf-8", "backslashreplace"), inputs, outputs
 
 
-def _add_constant(model, subgraph, k: int, index: int, made_by: dict, op: str, weights: dict) -> None:
-    """Notes a tensor as parameters if it is constant, also behind the DEQUANTIZE of float16 weights."""
+def _add_constant(model, subgraph, index: int, made_by: dict, op: str, weights: dict) -> None:
+    """Notes a tensor as parameters, by its buffer, if it is constant, also behind a DEQUANTIZE of float16 weights."""
     if index < 0:
         return
     if index in made_by and made_by[index][0] in ("DEQUANTIZE", "DENSIFY", "RESHAPE"):
@@ -147,7 +153,7 @@ def _add_constant(model, subgraph, k: int, index: int, made_by: dict, op: str, w
     per_channel = len(shape) > 0 and shape[-1] > 1 and np.prod(shape) == shape[-1]
     if op in ("MUL", "ADD") and not per_channel:
         return
-    weights[k, index] = (DTYPES.get(tensor.Type(), "?"), int(np.prod(shape, dtype=np.int64)))
+    weights[tensor.Buffer()] = (DTYPES.get(tensor.Type(), "?"), int(np.prod(shape, dtype=np.int64)))
 
 
 def _layer_flops(subgraph: schema.SubGraph, op: str, operator: schema.Operator) -> int | None:

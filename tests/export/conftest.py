@@ -32,15 +32,13 @@ def pedestrian_graph(tmp_path_factory) -> Path:
 def exported_ssdlite(tmp_path_factory) -> Path:
     """A folder with saved_model/ and frozen_inference_graph.pb of an SSDLite that was not trained."""
     from export import frozen_graph
-    from training import run_folder
     from training.od_api import exporter
     from training.od_api import model as detection_model
     from training.od_api import pipeline as pipeline_config
 
     folder = tmp_path_factory.mktemp("ssdlite")
     pipeline = pipeline_config.load("ssdlite_mobilenet_v2_320_face")
-    weights = run_folder.save_weights(folder / run_folder.LAST, detection_model.build(pipeline, training=False), 0)
-    exporter.export_saved_model(pipeline, weights, folder / "saved_model")
+    exporter.export_saved_model(pipeline, detection_model.build(pipeline, training=False), folder / "saved_model")
     graph_def = frozen_graph.freeze(folder / "saved_model")
     (folder / "frozen_inference_graph.pb").write_bytes(graph_def.SerializeToString())
     return folder

@@ -68,14 +68,14 @@ def test_it_evaluates(run, config, monkeypatch):
 
 def test_it_exports(run, config, tmp_path):
     loaded = pipeline.load(config)
-    exporter.export_saved_model(loaded, str(run / "ckpt-2"), tmp_path / "saved_model")
+    model = detection_model.build(loaded, training=False)
+    tf.train.Checkpoint(model=model).restore(str(run / "ckpt-2")).expect_partial()
+    exporter.export_saved_model(loaded, model, tmp_path / "saved_model")
     detect = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
     image = np.random.default_rng(0).integers(0, 256, (1, 90, 120, 3), np.uint8)
     found = detect(input_tensor=tf.constant(image))
     assert found["detection_boxes"].shape == (1, 400, 4)
 
-    model = detection_model.build(loaded, training=False)
-    tf.train.Checkpoint(model=model).restore(str(run / "ckpt-2")).expect_partial()
     boxes, scores = detection_model.detect(model, tf.constant(image[0]))
     count = int(found["num_detections"][0])
     assert count == len(scores)
