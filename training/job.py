@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from detect_faces.errors import UserError
 from tools import tfrecord_file
-from training import records_check
+from training import records_check, run_folder
 from training.console import say
 from training.examples import Examples, example_at
 from training.od_api import config_check, inputs, pipeline
@@ -115,7 +115,12 @@ def read(options: argparse.Namespace) -> Job:
         steps=options.steps,
         batch_size=options.batch_size,
     )
-    for warning in config_check.check(config, options.pipeline, options.overrides):
+    checked = config
+    if run_folder.newest_state(options.run):  # where it started from may be gone since, and isn't needed any more
+        checked = type(config)()
+        checked.CopyFrom(config)
+        checked.train_config.ClearField("fine_tune_checkpoint")
+    for warning in config_check.check(checked, options.pipeline, options.overrides):
         say(f"warning: {warning}")
     validation_shards = tfrecord_file.find_files(options.validation) if options.validation else []
     records_check.check(shards, options.label_map, say)

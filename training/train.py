@@ -20,6 +20,7 @@ the averages of those in training, with batch norm statistics measured for them.
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -73,16 +74,21 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
         run.mkdir(parents=True, exist_ok=True)
         until_the_end.enter_context(only_writer(run))
     history = run_folder.evaluations(run, job.settings.metric)  # {step: figure}
-    ended = run_folder.finished_steps(run)
-    if ended is not None and (ended >= job.steps or standing(history.items()).should_stop(job.settings.patience)):
-        say(f"{run} ended at step {ended} and has its weights; nothing to do (more STEPS= goes on from there)")
-        return EXIT_OK
+    newest = run_folder.newest_state(run)  # a run goes on from its own state
+    if (ended := run_folder.finished_steps(run)) is not None:
+        if why := _why_ended(job, ended, history, newest is not None):
+            say(f"{run} ended at step {ended} and has its weights; nothing to do ({why})")
+            return EXIT_OK
+        if not newest:
+            raise UserError(
+                f"{run} holds the weights of step {ended} and no state of training that could go on from there; to "
+                f"train on from them give another RUN=, and CHECKPOINT={run_folder.weights_path(run)}"
+            )
 
     # ---- Where it starts --------------------------------------------------------------------------------------------
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
     job.require_shares(strategy)
-    newest = run_folder.newest_state(run)  # a run goes on from its own state
     bfloat16 = job.config.train_config.use_bfloat16
     if bfloat16 and not devices.computes_in_bfloat16():
         say("warning: train_config.use_bfloat16: this machine emulates bfloat16, which is slower than float32")
@@ -90,7 +96,7 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
         model, restored = start.build(job.config, options, seed=job.settings.seed, continued=newest is not None)
         learner = Learner(job, model, strategy)
     if newest:
-        prefix = learner.resume(run)
+        prefix = learner.resume(run)  # the one before where the newest is damaged
         say(f"going on from step {learner.done}" + ("" if prefix == newest else f"; {newest} is damaged"))
         for warning in run_record.other_records(run, job.fingerprints):
             say(f"warning: {warning}")
@@ -115,7 +121,7 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
             command=["python", "-m", "training.train", *typed],
             step=begun,
             seed=job.settings.seed,
-            checkpoint=newest or options.checkpoint,
+            checkpoint=prefix if newest else options.checkpoint,
             restored=restored,
             records=job.fingerprints,
         )
@@ -180,6 +186,16 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
         print(run_folder.weights_path(run))
     say(f"next: make eval RUN={run.name}, make export RUN={run.name}; curves: tensorboard --logdir {run}")
     return EXIT_OK
+
+
+def _why_ended(job: Job, ended: int, history: Mapping[int, float | None], has_state: bool) -> str | None:
+    """Why a run that has ended has no more to do, and what would have it go on; None if it has."""
+    if ended >= job.steps:
+        return "more STEPS= goes on from there" if has_state else "all of its steps are made"
+    evaluations = standing(history.items())
+    if evaluations.should_stop(job.settings.patience):
+        return evaluations.why_stopped(job.settings.metric, job.settings.patience)
+    return None
 
 
 def _try_evaluation(job: Job, learner: Learner, candidate: Candidate, evaluations: Evaluations) -> None:

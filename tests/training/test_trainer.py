@@ -111,6 +111,32 @@ def test_more_steps_go_on_and_other_records_are_named(start, sample_records, tmp
 
 
 @pytest.mark.slow
+def test_the_start_checkpoint_may_be_gone_when_a_run_goes_on(begun, start, tmp_path):
+    weights = shutil.copytree(begun / run_folder.LAST, tmp_path / "from")
+    more = ("--checkpoint", str(weights / "ckpt-0"))
+    start("on", *more, "--steps", "1", validation=False)
+    shutil.rmtree(weights)
+    folder = start("on", *more, "--steps", "2", validation=False)
+    assert run_folder.finished_steps(folder) == 2
+    with pytest.raises(UserError, match="no checkpoint here"):
+        start("anew", *more, "--steps", "1", validation=False)
+
+
+@pytest.mark.slow
+def test_weights_without_a_state_are_not_trained_over(start):
+    """As `make import-weights` leaves them."""
+    folder = start("weights", "--steps", "1", validation=False)
+    for path in [*folder.glob("ckpt-1.*"), folder / "checkpoint"]:
+        path.unlink()
+    before = weights(folder)
+    with pytest.raises(
+        UserError, match=r"weights of step 1 and no state .* give another RUN=, and CHECKPOINT=.*ckpt-1"
+    ):
+        start("weights", "--steps", "2", validation=False)
+    assert_same(weights(folder), before)
+
+
+@pytest.mark.slow
 def test_a_run_of_no_step_keeps_what_it_starts_from(begun, start):
     frozen = ("--set", 'train_config.freeze_variables=["BoxPredictor"]')
     other = start("frozen", "--steps", "0", *frozen, validation=False)
@@ -304,7 +330,8 @@ def test_early_stop(start, monkeypatch, capsys):
     err = capsys.readouterr().err
     assert "step 1 was the best of 3 evaluations (AP50 0.500)" in err and "--set trainer.patience=4" in err
     start("early", *every, "--set", "trainer.patience=2", "--steps", "6")
-    assert "nothing to do" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "nothing to do (step 1 was the best" in err and "STEPS=" not in err and "--set trainer.patience=4" in err
     start("early", *every, "--set", "trainer.patience=0", "--steps", "6")
     assert run_folder.finished_steps(folder) == 6
     assert run_folder.weights_path(folder).endswith("best/ckpt-4")
