@@ -144,19 +144,24 @@ class Detector:
 
     def _find(self, bgr: np.ndarray, min_score: float) -> tuple[np.ndarray, np.ndarray]:
         from detect_faces import tiling
-        from detect_faces.shrinking import shrunk
+        from detect_faces.shrinking import ENOUGH, shrunk
 
         backend = self._backend
         height, width = bgr.shape[:2]
+        enough = 0 if self.whole or backend.input_side is None else ENOUGH * backend.input_side
+
+        def look(image: np.ndarray, suppress: bool) -> tuple[np.ndarray, np.ndarray]:
+            small = shrunk(image, enough)
+            boxes, scores = backend.find(small, min_score, suppress=suppress)
+            return boxes * np.float32([image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]] * 2), scores
+
         side = tiling.tile_side(self.tile, width, height, backend.input_side)
         if side is None:
-            image = shrunk(bgr, self.enough_side)
-            boxes, scores = backend.find(image, min_score, suppress=True)
-            return boxes * np.float32([width / image.shape[1], height / image.shape[0]] * 2), scores
+            return look(bgr, suppress=True)
         found = []
         for part in tiling.tiles(width, height, side):
             x_min, y_min, x_max, y_max = part
-            boxes, scores = backend.find(bgr[y_min:y_max, x_min:x_max], min_score, suppress=False)
+            boxes, scores = look(bgr[y_min:y_max, x_min:x_max], suppress=False)
             boxes = boxes + np.array([x_min, y_min, x_min, y_min], np.float32)
             found.append((boxes, scores, tiling.cut_boxes(boxes, part, width, height)))
         boxes, scores, cut = (np.concatenate(arrays) for arrays in zip(*found, strict=True))

@@ -1,6 +1,7 @@
 """The pictures that the command writes: drawn, anonymised, cut out; where they go, and that no input is replaced."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -16,6 +17,7 @@ from detect_faces.inputs import Source
 
 # Of the videos that detect_faces.video writes.
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm")
+_NUMBER = re.compile(r"-\d+$")
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,15 @@ class Outputs:
             )
 
     def _refuse_doubles(self) -> None:
+        pictures = {
+            os.path.realpath(target): change.option
+            for change in self.changes
+            if not change.crops
+            for target in self._targets[change.option].values()
+        }
+        for change in self.changes:
+            if change.crops:
+                self._refuse_crops_named_as(pictures, change)
         made_of: dict[tuple[bool, str], tuple[str, Source]] = {}
         for change in self.changes:
             for source, target in self._targets[change.option].items():
@@ -149,3 +160,14 @@ class Outputs:
                     )
                 if option != change.option:
                     raise UserError(f"{option} and {change.option} would both write {target}; give two folders")
+
+    def _refuse_crops_named_as(self, pictures: dict[str, str], change: Change) -> None:
+        """Crops of a.jpg become a-1.jpg, of a video's frames a-000001-1.jpg; `pictures` {path: option} may be those."""
+        cropped = {os.path.realpath(target) for target in self._targets[change.option].values()}
+        for path, option in pictures.items():
+            root, suffix = os.path.splitext(path)
+            without_number = _NUMBER.sub("", root)
+            if without_number != root and {without_number + suffix, _NUMBER.sub("", without_number) + suffix} & cropped:
+                raise UserError(
+                    f"{option} and {change.option}: {path} could be both a picture and a crop; give two folders"
+                )

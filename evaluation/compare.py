@@ -22,7 +22,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 from tqdm import tqdm
@@ -33,7 +32,7 @@ from detect_faces.quiet import keep_stderr_for_python
 from detect_faces.whole_file import write_whole
 from evaluation import comparison, detectors, pictures, report_page, report_table, speed, wider_face_lists
 from evaluation.coco import MAX_DETECTIONS
-from evaluation.measure import Run, load, measure
+from evaluation.measure import Run, load, measure, versions
 from tools import data_set
 from tools.annotations import AnnotatedImage
 from tools.files import only_writer
@@ -188,13 +187,7 @@ def _machine() -> str:
         cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         cpu = platform.machine()
-    versions = [f"Python {platform.python_version()}"]
-    for package in ("numpy", "opencv-python", "opencv-python-headless", "ai-edge-litert"):
-        try:
-            versions.append(f"{package} {metadata.version(package)}")
-        except metadata.PackageNotFoundError:
-            continue
-    return f"{len(os.sched_getaffinity(0))} cores of {cpu}; {platform.system()}, {', '.join(versions)}"
+    return f"{len(os.sched_getaffinity(0))} cores of {cpu}; {platform.system()}, {', '.join(versions())}"
 
 
 def _and(names: Sequence[str]) -> str:

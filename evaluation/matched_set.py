@@ -40,8 +40,8 @@ class MatchedSet:
 
     @property
     def found_at(self) -> np.ndarray:
-        """(F,) the score of the detection that took it, -inf for a face that none did: found from this score down."""
-        result = np.full(len(self.counted), -np.inf)
+        """(F,) float32, the score of what took it, -inf for a face that nothing did: found from this score down."""
+        result = np.full(len(self.counted), -np.inf, np.float32)  # as `scores`: 0.9 is another number in float64
         hits = self.face != NO_BOX
         result[self.face[hits]] = self.scores[hits]
         return result

@@ -2,18 +2,21 @@
 
 The detectors take turns image by image, and in another order for each, so that whatever else the machine does is shared
 by all of them. Each has a detections file in the folder; it grows by a line for each image and takes its final name at
-the end. What is there of the same detectors with the same settings is not measured again.
+the end. What is there of the same detectors, settings, code and packages is not measured again.
 """
 
 import hashlib
 import json
+import platform
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
+import detect_faces
 from detect_faces import Faces, UserError, detections_file
 from detect_faces.detections_file import ImageDetections
 from detect_faces.images import decode_image
@@ -117,7 +120,12 @@ def measure(
     """
     folder.mkdir(parents=True, exist_ok=True)
     live = [run for run in runs if run.detector is not None]
-    plan = {"threads": threads, "detectors": [_identity(run) for run in live]}
+    plan = {
+        "threads": threads,
+        "versions": versions(),
+        "code": _digest(*_code()),
+        "detectors": [_identity(run) for run in live],
+    }
     given = [{line.image: line for line in run.lines} for run in runs]  # of those that were read from a file
     done = _begin(folder, live, plan)
     images, before, warm = [], 0, False
@@ -234,15 +242,34 @@ def _part(folder: Path, run: Run) -> Path:
     return folder / f".{run.file_name}.growing"
 
 
+def versions() -> list[str]:
+    """Of Python, and of the packages that most detectors run on, as far as they are installed."""
+    found = [f"Python {platform.python_version()}"]
+    for package in ("numpy", "opencv-python", "opencv-python-headless", "ai-edge-litert"):
+        try:
+            found.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
 def _identity(run: Run) -> dict:
     """What makes its results: another one of these, and they are measured again."""
-    files = getattr(run.detector, "files", ())
+    name, _ = detectors.parse(run.spec)
+    files = [*getattr(run.detector, "files", ()), *([name] if name.endswith(".py") else [])]
     return {"spec": run.spec, "settings": run.settings, "files": [_digest(Path(path)) for path in files]}
 
 
-def _digest(path: Path) -> str:
+def _code() -> list[Path]:
+    """What of this project the detectors run."""
+    folders = (Path(detect_faces.__file__).parent, Path(detectors.__file__).parent)
+    return [path for folder in folders for path in sorted(folder.glob("*.py"))]
+
+
+def _digest(*paths: Path) -> str:
     digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            digest.update(file.read_bytes())
+    for path in paths:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                digest.update(file.read_bytes())
     return digest.hexdigest()

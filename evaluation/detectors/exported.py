@@ -1,5 +1,7 @@
 """An exported model, run as the command detect-faces runs it."""
 
+from pathlib import Path
+
 import numpy as np
 
 from detect_faces import Detector, Faces, UserError
@@ -13,7 +15,8 @@ class ExportedModel:
         model = self._detector.model
         self.name = model.name
         self.min_score = model.min_score
-        self.files = (model.tflite,)
+        path = Path(folder)
+        self.files = (model.tflite, path if path.is_file() else path / "model.json")
         self.settings = f"{model.tflite.name}, LiteRT, {model.width} x {model.height}, min_score {model.min_score:g}"
 
     def detect(self, image_bgr: np.ndarray, min_score: float = 0.0) -> Faces:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -284,6 +285,20 @@ def test_an_input_that_comes_later_in_a_list_is_not_overwritten(run, photo, tmp_
     Path("list").write_text("a.png\nout/a.png\n")
     with pytest.raises(UserError, match="would overwrite the input out/a"):
         run("--files-from", "list", "--draw", "out")
+
+
+def test_crops_do_not_take_the_names_of_pictures(run, photo, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name in ("photos/a.jpg", "photos/a-1.jpg"):
+        photo(name)
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=r"a-1\.jpg could be both a picture and a crop; give two folders"):
+        run(tmp_path / "photos", "--fill", out, "--crop", out)
+    assert not out.exists()
+    assert run(tmp_path / "photos", "--fill", out, "--crop", tmp_path / "faces") == 0
+    shutil.rmtree(out)
+    assert run(tmp_path / "photos" / "a.jpg", "--fill", f"{out}/", "--crop", out) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["a-1.jpg", "a-2.jpg", "a.jpg"]
 
 
 def test_crops_do_not_overwrite_an_input(run, photo, tmp_path, capsys):

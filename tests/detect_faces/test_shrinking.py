@@ -48,6 +48,18 @@ def test_a_detector_sees_means_of_a_large_picture(tiny_model):
     assert means.xyxy[:, 2].max() == pytest.approx(64)
 
 
+def test_large_tiles_are_seen_as_means_too(tiny_model):
+    image = np.zeros((256, 256, 3), np.uint8)
+    image[::2, ::2, 2] = image[1::2, 1::2, 2] = 255
+    means, pixels = (Detector(tiny_model, tile=128, whole=whole).detect(image, 0.0) for whole in (False, True))
+    np.testing.assert_allclose(means.scores, 0.5, atol=0.01)
+    assert np.abs(pixels.scores - 0.5).max() > 0.4
+    # Cells of 8 px of the tiles, and the picture's own of 16.
+    assert means.xyxy.min(axis=0).tolist() == [0, 0, 8, 8]
+    assert means.xyxy.max(axis=0).tolist() == [248, 248, 256, 256]
+    assert set(np.diff(means.xyxy[:, ::2], axis=1).ravel().tolist()) == {8, 16}
+
+
 def test_faces_of_a_reduced_picture_come_back_in_its_pixels():
     picture = Picture(np.zeros((7, 12, 3), np.uint8), 100, 60)
     found = picture.in_its_pixels(Faces([[3, 0, 12, 7]], [0.5]))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,10 +47,11 @@ def test_the_better_detector_is_told(four, tmp_path, capsys):
     }
 
 
-def counting(path: Path, log: Path, mark: str, kill_at: int | None = None) -> str:
-    """A detector that writes a letter for each image, and is interrupted at one of them."""
+def counting(path: Path, log: Path, mark: str) -> str:
+    """A detector that writes a letter for each image, and is interrupted at the one whose first pixel $KILL_AT says."""
     path.write_text(
         f"""
+import os
 from detect_faces import Faces
 
 class Counting:
@@ -58,7 +60,7 @@ class Counting:
     def detect(self, image, min_score=0.0):
         with open({str(log)!r}, "a") as file:
             file.write({mark!r})
-        if image[0, 0, 0] == {40 + kill_at if kill_at is not None else -1}:
+        if {mark!r} == "b" and str(image[0, 0, 0]) == os.environ.get("KILL_AT"):
             raise KeyboardInterrupt
         return Faces([[5, 5, 30, 30]], [0.5])
 
@@ -76,16 +78,18 @@ def test_detectors_take_turns(four, tmp_path):
     assert log.read_text() == "abc" + "abc" + "bca" + "cab" + "abc"  # the first time for warming up
 
 
-def test_killed_it_goes_on_and_gives_the_same(four, tmp_path):
+def test_killed_it_goes_on_and_gives_the_same(four, tmp_path, monkeypatch):
     log = tmp_path / "log"
     first = counting(tmp_path / "a.py", log, "a")
+    monkeypatch.setenv("KILL_AT", "42")
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "out", four, first, counting(tmp_path / "b.py", log, "b", kill_at=2))
+        run(tmp_path / "out", four, first, counting(tmp_path / "b.py", log, "b"))
+    monkeypatch.delenv("KILL_AT")
     assert not (tmp_path / "out/a.jsonl").exists()  # nothing half-written under its name
     with open(tmp_path / "out/.a.jsonl.growing", "a") as file:
         file.write('{"image": "torn')
     log.unlink()
-    _, figures = run(tmp_path / "out", four, first, counting(tmp_path / "b.py", log, "b"))
+    _, figures = run(tmp_path / "out", four, first, str(tmp_path / "b.py"))
     assert log.read_text() == "ab" + "ab" + "ba"  # two of four were there
     _, whole = run(tmp_path / "whole", four, first, str(tmp_path / "b.py"))
     for one, other in zip(figures["detectors"], whole["detectors"], strict=True):
@@ -98,13 +102,26 @@ def test_killed_it_goes_on_and_gives_the_same(four, tmp_path):
     )
 
 
-def test_another_detector_is_measured_anew(four, tmp_path):
+@pytest.mark.parametrize("change", [{"settings": "other settings"}, {}])
+def test_another_detector_is_measured_anew(four, tmp_path, change):
     path = tmp_path / "one.py"
     detector(path, CORNER)
     _, before = run(tmp_path / "out", four, str(path))
-    detector(path, BRIGHT, settings="other settings")
+    detector(path, BRIGHT, **change)
     _, after = run(tmp_path / "out", four, str(path))
     assert before["detectors"][0]["coco"]["AP50"] == 0 and after["detectors"][0]["coco"]["AP50"] == pytest.approx(1)
+
+
+def test_a_model_whose_description_changed_is_measured_anew(four, tmp_path, tiny_model, capsys):
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    run(tmp_path / "out", four, f"exported={model}")
+    run(tmp_path / "out", four, f"exported={model}")
+    assert "4 images are measured already" in capsys.readouterr().err
+    described = json.loads((model / "model.json").read_text())
+    described["postprocessing"]["max_detections"] -= 1
+    (model / "model.json").write_text(json.dumps(described))
+    run(tmp_path / "out", four, f"exported={model}")
+    assert "measured already" not in capsys.readouterr().err
 
 
 def test_a_detector_that_fails_on_an_image(four, tmp_path, capsys):

@@ -126,6 +126,13 @@ def test_kinds_of_false_alarms():
     assert false_alarm_kinds(result, 0.65).tolist() == [-1, 0, 1, -1, -1, -1, -1, -1]
 
 
+def test_a_score_that_is_just_reached_is_reached_everywhere():
+    """.9 is a larger number in float64 than in float32, which scores are."""
+    result = match_set([annotated([A])], [found(A)])
+    assert result.scores.tolist() == [np.float32(0.9)]
+    assert curve_of(result).at(0.9)["recall"] == 1 and miss_kinds(result, 0.9).tolist() == [-1]
+
+
 def test_kinds_of_misses():
     double = [2, 0, 22, 20]  # IoU 18 / 22 with A
     result = match_set(
