@@ -9,12 +9,11 @@ DATASET     = sample
 SPLIT       = train
 RUN         = demo
 PIPELINE    = ssdlite_mobilenet_v2_fpn_320_face
-MODEL       = $(or $(START_$(PIPELINE)),face_pyramid)
+MODEL       = $(or $(START_$(basename $(notdir $(PIPELINE)))),face_pyramid)
 CHECKPOINT  = checkpoints/$(MODEL)/model.ckpt
 TRAIN       = data/records/$(DATASET)/train
 VALIDATION  = data/records/$(DATASET)/validation
 LABEL_MAP   = data/label_map.pbtxt
-MIN_SCORE   = 0.5
 
 # What the other pipelines start from; the pyramid starts from the face detector that comes along.
 START_ssdlite_mobilenet_v2_320_face = ssdlite_mobilenet_v2_coco
@@ -32,8 +31,8 @@ help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
 		awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 	@echo
-	@echo "  variables: DATASET=$(DATASET) SPLIT=$(SPLIT) RUN=$(RUN) PIPELINE=$(PIPELINE) STEPS= BATCH= SET=\"a.b=1 ...\" DRY_RUN=1 MIN_SCORE=$(MIN_SCORE) SIZES= INT8= DETECTORS="
-	@echo "             IMAGES= ANNOTATIONS= CLASSES=\"NAME=face ...\" MAX_SIDE= WORKERS= MODEL=$(MODEL) CHECKPOINT=$(CHECKPOINT) TESTS= JOBS=$(JOBS)"
+	@echo "  variables: DATASET=$(DATASET) SPLIT=$(SPLIT) RUN=$(RUN) PIPELINE=$(PIPELINE) STEPS= BATCH= SET=\"a.b=1 ...\" DRY_RUN=1 MIN_SCORE= SIZES= INT8= DETECTORS="
+	@echo "             IMAGES= ANNOTATIONS= HOLD_OUT= CLASSES=\"NAME=face ...\" CLASS= MAX_SIDE= WORKERS= MODEL=$(MODEL) CHECKPOINT=$(CHECKPOINT) TESTS= JOBS=$(JOBS)"
 
 setup: $(INSTALLED)  ## Make .venv from requirements.lock (CPython 3.11 to 3.13)
 
@@ -57,7 +56,8 @@ lock:  ## Pin the newest versions that pyproject.toml allows (needs uv)
 		--no-header --upgrade --output-file requirements.lock > /dev/null
 
 # Where bad images or boxes were left out this fails, and says so, but the records of the good ones are there.
-data: $(INSTALLED)  ## Make records: of the sample set, or DATASET=wider_face, coco, ... with IMAGES= ANNOTATIONS= [SPLIT=]
+# HOLD_OUT=0.1 makes both splits of one set: a tenth for validation.
+data: $(INSTALLED)  ## Make records: of the sample set, or DATASET=wider_face, coco, ... with IMAGES= ANNOTATIONS= [SPLIT= | HOLD_OUT=]
 ifeq ($(DATASET),sample)
 	@test -z "$(IMAGES)$(ANNOTATIONS)" || \
 		{ echo "error: say what they are: make data DATASET=wider_face, coco, ... IMAGES= ANNOTATIONS=" >&2; exit 2; }
@@ -68,10 +68,15 @@ ifeq ($(DATASET),sample)
 else
 	@test -n "$(IMAGES)" -a -n "$(ANNOTATIONS)" || \
 		{ echo "error: give the data set: make data DATASET=$(DATASET) IMAGES=folder ANNOTATIONS=file [SPLIT=train]" >&2; exit 2; }
-	@$(PYTHON) -m tools.convert --from $(DATASET) --images "$(IMAGES)" --annotations "$(ANNOTATIONS)" \
-		--to tfrecord --output "data/records/$(DATASET)/$(SPLIT)" --label-map "$(LABEL_MAP)" \
+	@test "$(SPLIT)" = train -o "$(SPLIT)" = validation || \
+		{ echo "error: SPLIT=$(SPLIT): give SPLIT=train or SPLIT=validation, which is where the other commands look" >&2; exit 2; }
+	@code=0; for split in $(if $(HOLD_OUT),train validation,$(SPLIT)); do \
+	$(PYTHON) -m tools.convert --from $(DATASET) --images "$(IMAGES)" --annotations "$(ANNOTATIONS)" \
+		--to tfrecord --output "data/records/$(DATASET)/$$split" --label-map "$(LABEL_MAP)" \
+		$(if $(HOLD_OUT),--hold-out $(HOLD_OUT) $$(test $$split = train || echo --held-out)) \
 		$(if $(SHARDS),--shards $(SHARDS)) $(if $(MAX_SIDE),--max-side $(MAX_SIDE)) $(if $(WORKERS),--workers $(WORKERS)) \
-		$(foreach pair,$(CLASSES),--class "$(pair)") $(if $(IMAGE_LABELS),--image-labels "$(IMAGE_LABELS)")
+		$(foreach pair,$(CLASSES),--class "$(pair)") $(if $(CLASS),--class "$(CLASS)") \
+		$(if $(IMAGE_LABELS),--image-labels "$(IMAGE_LABELS)") || code=$$?; test $$code -lt 2 || exit $$code; done; exit $$code
 endif
 
 verify: $(INSTALLED)  ## Read DATASET's records to the last byte and name what is wrong
@@ -92,9 +97,12 @@ checkpoint: $(INSTALLED)  ## Get COCO's weights to start from, or MODEL='s: from
 
 # What is taken of the checkpoints of `make checkpoint` the pipelines say themselves; CLASS_FROM= and REINITIALISE= say
 # otherwise. REINITIALISE=, MAP= and SET= take several, separated by spaces: `python -m training.train --help`.
+# A VALIDATION= that is given has to be there; of DATASET there need be none.
+EVALUATES = $(or $(filter command environment,$(origin VALIDATION)),$(wildcard $(VALIDATION)))
 train: $(INSTALLED)  ## Fine-tune: PIPELINE on DATASET into runs/RUN; the same command goes on after a kill
+	@$(if $(EVALUATES),,echo "note: no $(VALIDATION): make data DATASET=$(DATASET) SPLIT=validation makes it" >&2)
 	@$(PYTHON) -m training.train --pipeline "$(PIPELINE)" --records "$(TRAIN)" --label-map "$(LABEL_MAP)" \
-		$(if $(wildcard $(VALIDATION)),--validation "$(VALIDATION)") $(foreach set,$(SET),--set '$(set)') \
+		$(if $(EVALUATES),--validation "$(VALIDATION)") $(foreach set,$(SET),--set '$(set)') \
 		--checkpoint "$(CHECKPOINT)" $(if $(CLASS_FROM),--class-from "$(CLASS_FROM)") \
 		$(foreach regex,$(REINITIALISE),--reinitialise '$(regex)') $(foreach map,$(MAP),--map '$(map)') \
 		--run "$(RUN_DIR)" $(if $(STEPS),--steps $(STEPS)) $(if $(BATCH),--batch-size $(BATCH)) \
@@ -129,15 +137,15 @@ eval: $(INSTALLED)  ## COCO metrics on DATASET's validation records, of the chec
 	@$(PYTHON) -m training.detect --run "$(RUN_DIR)" --records "$(VALIDATION)" --output "$(RUN_DIR)/eval/checkpoint.jsonl"
 	@echo "$(RUN_DIR), checkpoint:"
 	@$(PYTHON) -m evaluation.evaluate --records "$(VALIDATION)" --detections "$(RUN_DIR)/eval/checkpoint.jsonl"
-	@if test -f "$(EXPORT_DIR)/model.json"; then \
+	@if test -d "$(EXPORT_DIR)/saved_model"; then \
 		$(PYTHON) -m evaluation.detect --detector exported --model "$(EXPORT_DIR)" --records "$(VALIDATION)" \
-			--output "$(RUN_DIR)/eval/export.jsonl" && echo "$(EXPORT_DIR), TFLite:" && \
+			--output "$(RUN_DIR)/eval/export.jsonl" && echo "$(EXPORT_DIR):" && \
 		$(PYTHON) -m evaluation.evaluate --records "$(VALIDATION)" --detections "$(RUN_DIR)/eval/export.jsonl"; \
 	else echo "no export yet: \`make export RUN=$(RUN)\`, then the same command evaluates it too" >&2; fi
 
 export: $(INSTALLED)  ## Frozen graph, SavedModel and TFLite of a run, in exported-models/RUN
-	@$(PYTHON) -m export --run "$(RUN_DIR)" --output "$(EXPORT_DIR)" --label-map "$(LABEL_MAP)" --min-score $(MIN_SCORE) \
-		$(if $(SIZES),--sizes $(SIZES)) $(if $(INT8),--int8 "$(INT8)")
+	@$(PYTHON) -m export --run "$(RUN_DIR)" --output "$(EXPORT_DIR)" --label-map "$(LABEL_MAP)" \
+		$(if $(MIN_SCORE),--min-score $(MIN_SCORE)) $(if $(SIZES),--sizes $(SIZES)) $(if $(INT8),--int8 "$(INT8)")
 
 inspect: $(INSTALLED)  ## What is in FILE: a frozen graph, SavedModel, checkpoint, TFLite or ONNX model
 	@$(PYTHON) -m export.inspect "$(FILE)"

@@ -171,6 +171,11 @@ class Detector:
 
 def _load(model: str | Path | None, backend: Backend, threads: int, input_size: int | None) -> FaceFinder:
     # Each backend brings a library of its own with it: only the one that is used is imported.
+    if backend == "tensorflow" and (model is None or model in SHIPPED + CASCADES):
+        raise UserError(
+            f"{model or 'fast'}: not run by TensorFlow; leave the backend out, or give the folder of a SavedModel, "
+            "or a frozen graph (.pb)"
+        )
     if model in CASCADES:
         from detect_faces.haar import Haar
 

@@ -33,7 +33,7 @@ class TensorFlowModel:
     iou_threshold = 0.45  # of tiles only: the graph suppresses what it finds in one picture itself
     input_side = None
 
-    def __init__(self, path: str | Path | None, threads: int, input_size: int | None = None):
+    def __init__(self, path: str | Path, threads: int, input_size: int | None = None):
         """Loads a model.
 
         Args:
@@ -45,15 +45,13 @@ class TensorFlowModel:
             UserError: TensorFlow is not installed; the model is missing, damaged, of another form, or refused by the
                 gate; or an input_size is given.
         """
-        if path is None:
-            raise UserError("backend='tensorflow' needs a model: the folder of a SavedModel, or a frozen graph (.pb)")
         if input_size is not None:
             raise UserError(f"{path}: the graph says what size it works on; leave the input size out")
         try:
             import tensorflow  # noqa: F401
         except ImportError as error:
             raise UserError(
-                f"{path}: backend='tensorflow' needs TensorFlow, which cannot be imported ({error}); "
+                f"{path}: the backend tensorflow needs TensorFlow, which cannot be imported ({error}); "
                 "pip install tensorflow, or give an exported model (model.json)"
             ) from error
         path = Path(path)

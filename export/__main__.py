@@ -17,6 +17,7 @@ from detect_faces.quiet import keep_stderr_for_python
 from tools import label_map
 from training.console import say
 
+MIN_SCORE = 0.5
 FROZEN_GRAPH = "frozen_inference_graph.pb"
 
 
@@ -48,6 +49,8 @@ def main(argv: list[str] | None = None) -> int:
         input_sizes.check(config_path, trained, options.sizes)
         pipeline = input_sizes.resized(pipeline, options.sizes[0])
         other_sizes = [(size, size) for size in dict.fromkeys(options.sizes[1:]) if size != options.sizes[0]]
+    if options.min_score is not None and pipeline_config.meta_architecture(pipeline) != "ssd":
+        raise UserError("--min-score is for one-stage (ssd) models; of others detect-faces --min-score says it")
     if options.int8 and pipeline_config.meta_architecture(pipeline) != "ssd":
         raise UserError("--int8 is for one-stage (ssd) models: others become no TFLite")
     photographs = calibration.check(options.int8) if options.int8 else 0
@@ -69,9 +72,8 @@ def main(argv: list[str] | None = None) -> int:
         if pipeline_config.meta_architecture(pipeline) == "ssd":
             say(f"TFLite, int8, measured on {photographs} photographs" if photographs else "TFLite, float16")
             names = sorted(classes, key=classes.get)
-            described = description.describe(
-                pipeline, model, options.output.name, names, options.min_score, other_sizes
-            )
+            min_score = MIN_SCORE if options.min_score is None else options.min_score
+            described = description.describe(pipeline, model, options.output.name, names, min_score, other_sizes)
             sizes = [description.input_size(pipeline), *other_sizes]
             inputs = None
             if photographs:
@@ -118,8 +120,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--min-score",
         type=score,
-        default=0.5,
-        help="score from which detect-faces shows a face (%(default)s); `make eval` prints the one of the best F1",
+        help="score from which detect-faces shows a face [0.5]; `make eval` prints the one of the best F1",
     )
     parser.add_argument(
         "--int8",

@@ -164,8 +164,9 @@ class Whole:
         for output, one, other in zip(self.outputs, expected, values, strict=True):
             if one.shape != other.shape:
                 raise UserError(f"{name}: {output} is {one.shape} of the whole graph and {other.shape} of the parts")
-            apart = float(np.max(np.abs(one.astype(np.float64) - other), initial=0.0))
-            self.largest[output] = max(self.largest.get(output, 0.0), apart)
+            apart = np.abs(one.astype(np.float64) - other)
+            apart = np.where(np.isnan(one) & np.isnan(other), 0, np.where(np.isnan(apart), np.inf, apart))
+            self.largest[output] = max(self.largest.get(output, 0.0), float(np.max(apart, initial=0.0)))
 
     def report(self, outputs: list[str], after: float) -> None:
         """Prints the differences, and says what the second part alone saves."""

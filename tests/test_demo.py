@@ -155,6 +155,8 @@ def test_training_again_finds_the_run_finished(demo):
         (["compare", "RUN=other"], "exported-models/other"),
         (["data", "DATASET=wider_face"], "IMAGES="),
         (["data", "IMAGES=data/sample/images"], "DATASET="),
+        (["data", "DATASET=yolo", "SPLIT=val", "IMAGES=a", "ANNOTATIONS=b"], "SPLIT=val: give SPLIT=train or"),
+        (["train", "RUN=other", "VALIDATION=data/records/nothing"], "data/records/nothing"),
         (["data", "DATASET=wider_face", "IMAGES=data/sample/images", "ANNOTATIONS=none.txt"], "none.txt"),
     ],
 )

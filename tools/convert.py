@@ -15,6 +15,7 @@ import inspect
 import json
 import os
 import sys
+import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
         images = source.load(options.annotations, options.images, classes, report, **load_options)
         with tqdm(images, total=len(images), desc="reading", unit="image", disable=None) as progress:
             stream = _checked(progress, classes, report)
+            if options.hold_out is not None:
+                stream = _part(stream, options.hold_out, options.held_out, report)
             stream = _as_the_target_has_it(stream, target.KEEPS, options.copy_images, report)
             target.save(stream, options.output, report, **save_options)
     except OSError as error:
@@ -64,7 +67,17 @@ def _checked(
     yield from images
     if classes and report.class_names and not classes.keys() & report.class_names.keys():
         has = ", ".join(repr(name) for name, _ in report.class_names.most_common(5))
-        raise UserError(f"no box of {' or '.join(map(repr, classes))}: the annotations have {has}; mend --class")
+        wanted = " or ".join(map(repr, classes))
+        raise UserError(f"no box of {wanted}: the annotations have {has}; mend --class (CLASS= of make)")
+
+
+def _part(images: Iterable[AnnotatedImage], share: float, held_out: bool, report: Report) -> Iterator[AnnotatedImage]:
+    """The images that are held out, or the others. Their names decide: a set that grows leaves each where it is."""
+    for image in images:
+        if (zlib.crc32(image.name.encode()) < share * 2**32) == held_out:
+            yield image
+        else:
+            report.skipped["not held out" if held_out else "held out"] += 1
 
 
 def _as_the_target_has_it(
@@ -105,6 +118,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         type=Path,
         help="open_images: verified image labels; adds images without faces",
     )
+    parser.add_argument(
+        "--hold-out",
+        metavar="SHARE",
+        type=_share,
+        help="leave out this share of the images, such as 0.1: those that --held-out takes",
+    )
+    parser.add_argument("--held-out", action="store_true", help="take only those that --hold-out leaves out")
     parser.add_argument("--copy-images", action="store_true", help="put image files into OUTPUT/images as well")
     records = parser.add_argument_group("options of tfrecord")
     records.add_argument("--shards", metavar="N", type=int, help="number of files [one for each 1000 images, about]")
@@ -112,7 +132,17 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     records.add_argument("--max-side", metavar="PIXELS", type=int, help="make larger images smaller, with their boxes")
     records.add_argument("--label-map", metavar="FILE", type=Path, help="ids of the classes [data/label_map.pbtxt]")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON on stdout")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.held_out and options.hold_out is None:
+        parser.error("--held-out: say which share with --hold-out")
+    return options
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return share
 
 
 def _save_options(target: ModuleType, options: argparse.Namespace, classes: dict[str, str] | None) -> dict:
@@ -140,6 +170,8 @@ def _save_options(target: ModuleType, options: argparse.Namespace, classes: dict
         "image_labels": options.image_labels and str(options.image_labels),
         "classes": classes,
     }
+    if options.hold_out is not None:
+        made_from["part"] = f"{'the' if options.held_out else 'without the'} {options.hold_out:g} held out"
     return given | {
         "label_map": label_map.read(options.label_map or LABEL_MAP),
         "workers": options.workers or len(os.sched_getaffinity(0)),

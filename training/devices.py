@@ -92,6 +92,11 @@ def _tf_config() -> dict:
         config = json.loads(text) if text else {}
         if not isinstance(config, dict):
             raise ValueError("not an object")
-        return config
     except ValueError as error:
         raise UserError(f"TF_CONFIG is not JSON ({error})") from error
+    if others := config.get("cluster", {}).keys() - {"worker"}:
+        raise UserError(
+            f"TF_CONFIG: the cluster has {', '.join(sorted(others))}; here all machines are workers, and the first of "
+            "them writes the run folder"
+        )
+    return config

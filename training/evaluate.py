@@ -24,7 +24,7 @@ from tqdm import tqdm
 from detect_faces.errors import EXIT_OK, EXIT_SOME_FAILED, UserError, run_command
 from tools import tfrecord_file
 from tools.report import Report
-from training import batch_norm, run_folder
+from training import batch_norm, phases, run_folder
 from training.console import say
 from training.examples import Examples
 from training.od_api import inputs, pipeline, trainer_settings
@@ -118,6 +118,8 @@ class Evaluator:
             self._examples = Examples(self._training.train_input_reader.tf_record_input_reader.input_path)
         # Built for training, as batch norm is measured in that mode.
         self._model = detection_model.build(loaded, training=True)
+        self._trained = phases.trained_by(loaded, self._model)
+        self._head_only_steps = trainer_settings.settings(loaded).head_only_steps
         detection_model.set_training(False)
         self._validate = Validation(options.records, self._model, pictures=0, report=report)
 
@@ -125,10 +127,14 @@ class Evaluator:
         """The row of a checkpoint. Raises UserError where it cannot be restored."""
         averaged = self._options.averages and run_folder.holds_state(prefix)
         (run_folder.restore_averages if averaged else run_folder.restore_weights)(prefix, self._model)
+        step = run_folder.step_of(prefix)
         if self._options.reestimate:
+            # Of what was trained up to there, as training does it: frozen layers keep their statistics.
+            warming_up = step is not None and step <= self._head_only_steps
+            phases.BatchNormModes(self._model).follow(phases.head(self._trained) if warming_up else self._trained)
             self._reestimate()
         what = "averages" if averaged else "last step" if run_folder.holds_state(prefix) else "for use"
-        return {"step": run_folder.step_of(prefix), "checkpoint": prefix, "weights": what, **self._validate()}
+        return {"step": step, "checkpoint": prefix, "weights": what, **self._validate()}
 
     def _reestimate(self) -> None:
         """Measures batch norm's statistics on some training batches, the same for each checkpoint."""

@@ -136,7 +136,7 @@ def plan(
     checkpoint: str | Path,
     stored: Mapping[str, Stored],
     reinitialise: Sequence[str] = (),
-    columns: Callable[[str, list[int]], list[int | None] | None] | None = None,
+    columns: Callable[[str, list[int], list[int]], list[int | None] | None] | None = None,
     class_name: str = "",
 ) -> RestorePlan:
     """Plans what a model takes from a checkpoint; `RestorePlan.check` says whether that is enough.
@@ -146,8 +146,8 @@ def plan(
         checkpoint: its prefix (the path without .index).
         stored: what is in it, of `by_name` or `by_place`.
         reinitialise: regular expressions of the whole names that may keep their initial values.
-        columns: from the name and shape of a variable to the columns that it starts from; None where it has to have
-            the shape of the stored value.
+        columns: from the name of a variable, its shape and that of the stored value to the columns that it starts
+            from; None where both shapes have to be the same.
         class_name: of the class whose columns they are.
 
     Raises:
@@ -161,7 +161,7 @@ def plan(
     done = RestorePlan(str(checkpoint), [], [], [], [], dict(stored), class_name)
     for name, variable in sorted(variables.items()):
         there, shape = done.unused.pop(name, None), variable.shape.as_list()
-        chosen = columns(name, shape) if columns and there else None
+        chosen = columns(name, shape, there.shape) if columns and there else None
         if chosen is not None and (there.shape != shape or chosen != list(range(shape[-1]))):
             done.by_class.append(Part(name, variable, there, chosen))
         elif there and there.shape == shape:

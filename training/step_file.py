@@ -79,7 +79,7 @@ class Description:
     format: int = FORMAT
 
     def schedule(self, steps: int | None) -> tuple[int, int]:
-        """(total steps, steps of warm-up) of a run of so many; as `training.od_api.pipeline.complete` has it."""
+        """(total steps, steps of warm-up) of a run of so many; as `training.od_api.pipeline.complete` cuts it."""
         if steps is None:
             return self.total_steps, self.warmup_steps
         return max(steps, 1), min(self.warmup_steps, steps // 10)

@@ -1,17 +1,19 @@
-"""An exported model, run as the command detect-faces runs it."""
+"""An exported model, run as the command detect-faces runs it; by TensorFlow where no TFLite could be made of it."""
 
 from pathlib import Path
 
 import numpy as np
 
-from detect_faces import Detector, Faces, UserError
+import detect_faces
+from detect_faces import Faces, UserError
+from evaluation.detectors import Detector, graph
 
 
 class ExportedModel:
     """The model of a folder exported-models/<run>."""
 
     def __init__(self, folder: str, threads: int):
-        self._detector = Detector(folder, threads=threads)
+        self._detector = detect_faces.Detector(folder, threads=threads)
         model = self._detector.model
         self.name = model.name
         self.min_score = model.min_score
@@ -23,10 +25,12 @@ class ExportedModel:
         return self._detector.detect(image_bgr, min_score)
 
 
-def load(model: str | None, threads: int) -> ExportedModel:
+def load(model: str | None, threads: int) -> Detector:
     """`model` is the folder."""
     if model is None:
         raise UserError(
             "the detector exported needs its folder: exported=FOLDER, such as exported=exported-models/demo"
         )
+    if not (Path(model) / "model.json").exists() and (Path(model) / "saved_model").is_dir():  # of two stages
+        return graph.load(model, threads)
     return ExportedModel(model, threads)

@@ -97,6 +97,20 @@ def one_line(path, says: str, **options):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", [None, "fast", "accurate", "haar"])
+def test_models_that_come_along_are_not_its(name):
+    one_line(name, f"^{name or 'fast'}: not run by TensorFlow; leave the backend out")
+
+
+def test_an_export_without_tflite_is_evaluated_by_tensorflow(tmp_path):
+    """As of a model of two stages."""
+    from evaluation import detectors
+
+    save(tmp_path / "saved_model")
+    detector = detectors.load("exported", str(tmp_path), 1)
+    assert detector.name == f"{tmp_path.name} (TensorFlow)" and len(detector.detect(picture(204), 0.5)) == 1
+
+
 def test_what_touches_files_is_refused(tmp_path):
     (tmp_path / "victim").write_text("secret")
 
@@ -122,7 +136,6 @@ def test_what_is_no_model(tmp_path):
     one_line(tmp_path / "nothing.pb", "No such file")
     (tmp_path / "folder").mkdir()
     one_line(tmp_path / "folder", "give the folder of a SavedModel")
-    one_line(None, "needs a model")
     one_line(tmp_path / "photo.pb", "leave the input size out", input_size=320)
 
 

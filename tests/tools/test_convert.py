@@ -12,6 +12,7 @@ import pytest
 
 from detect_faces.errors import UserError
 from tools import convert, formats, shard_maker
+from tools.annotations import AnnotatedImage
 from tools.files import only_writer
 from tools.formats import open_images, tfrecord, wider_face
 from tools.report import Report
@@ -103,6 +104,30 @@ def test_default_number_of_shards(wider, tmp_path, monkeypatch):
     monkeypatch.setattr(tfrecord, "IMAGES_PER_SHARD", 3)
     convert.main(arguments(wider, tmp_path / "two"))
     assert len(list((tmp_path / "two").glob("*.tfrecord"))) == 2
+
+
+def test_what_is_held_out_of_one_part_is_the_other(wider, tmp_path, capsys):
+    def names(folder):
+        return {image.name for image in load_records(folder)}
+
+    convert.main(arguments(wider, tmp_path / "all"))
+    convert.main([*arguments(wider, tmp_path / "train"), "--hold-out", "0.5"])
+    train = names(tmp_path / "train")
+    assert f"{4 - len(train)}  held out" in capsys.readouterr().err
+    convert.main([*arguments(wider, tmp_path / "validation"), "--hold-out", "0.5", "--held-out"])
+    validation = names(tmp_path / "validation")
+    assert train and validation and not train & validation and train | validation == names(tmp_path / "all")
+    with pytest.raises(SystemExit):
+        convert.main([*arguments(wider, tmp_path / "none"), "--held-out"])
+
+
+def test_the_share_that_is_held_out_is_nearly_that():
+    images = [AnnotatedImage(f"{i}.jpg", 4, 4, [], [], b"", {}) for i in range(3000)]
+    report = Report()
+    kept = [image.name for image in convert._part(images, 0.1, False, report)]
+    assert 2600 < len(kept) < 2800 and report.skipped == {"held out": 3000 - len(kept)}
+    fewer = [image.name for image in convert._part(images[::7], 0.1, False, Report())]
+    assert set(fewer) <= set(kept)  # nothing changes places when a set grows
 
 
 def test_bad_images_are_named_and_the_rest_is_converted(wider, tmp_path, picture):

@@ -45,7 +45,7 @@ def test_columns_of_a_class_predictor(anchors, classes, background, number):
     expected = old.reshape(2, anchors, -1)[..., ([0] if background else []) + slots].reshape(shape)
     for name in ("BoxPredictor_0/ClassPredictor/weights", "a/b/ClassPredictor/pointwise_kernel"):
         assert heads.shape(name, shape, 90) == list(old.shape)
-        np.testing.assert_array_equal(old[:, heads.columns(name, shape, 90, number)], expected)
+        np.testing.assert_array_equal(old[:, heads.columns(name, shape, list(old.shape), 90, number)], expected)
 
 
 @pytest.mark.parametrize("classes", [1, 2])
@@ -61,12 +61,20 @@ def test_columns_of_a_box_predictor_with_boxes_for_each_class(name, classes):
     old = np.arange(3 * 601 * 4).reshape(3, -1)
     assert heads.shape(name, [3, 4 * classes], 601) == [3, 2404]
     expected = np.tile(old.reshape(3, 601, 4)[:, 501], classes)
-    np.testing.assert_array_equal(old[:, heads.columns(name, [3, 4 * classes], 601, 502)], expected)
+    np.testing.assert_array_equal(old[:, heads.columns(name, [3, 4 * classes], [3, 2404], 601, 502)], expected)
+
+
+@pytest.mark.parametrize("heads", [Heads(1), Heads(1, boxes_shared=True), Heads(3, boxes_shared=True)])
+def test_a_box_predictor_of_all_classes_stays_as_it_is(heads):
+    name = "a/mask_rcnn_box_head/BoxEncodingPredictor_dense/kernel"
+    assert heads.columns(name, [3, 4], [3, 4], 601, 502) is None
+    if heads.boxes_shared:
+        assert heads.shape(name, [3, 4], 601) == [3, 4]
 
 
 def test_a_background_that_the_loss_does_not_use_keeps_its_initial_values():
     heads = Heads(1, background_learns=False)
-    assert heads.columns("BoxPredictor_0/ClassPredictor/biases", [4], 90, 1) == [None, 1, None, 92]
+    assert heads.columns("BoxPredictor_0/ClassPredictor/biases", [4], [182], 90, 1) == [None, 1, None, 92]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +90,7 @@ def test_a_background_that_the_loss_does_not_use_keeps_its_initial_values():
 )
 def test_what_has_no_classes_is_of_no_head(name):
     assert Heads(1).shape(name, [3, 12], 90) is None
-    assert Heads(1).columns(name, [3, 12], 90, 1) is None
+    assert Heads(1).columns(name, [3, 12], [3, 12], 90, 1) is None
 
 
 def test_the_number_of_classes_in_a_checkpoint():

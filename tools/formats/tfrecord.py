@@ -15,6 +15,7 @@ complete.
 import json
 import math
 import re
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -126,9 +127,10 @@ def _number_of_shards(images: int) -> int:
 def _of_known_classes(images: Iterable[AnnotatedImage], label_map: Mapping[str, int]) -> Iterator[AnnotatedImage]:
     for image in images:
         if unknown := set(image.classes) - set(label_map):
+            pair = shlex.quote(f"{min(unknown)}={next(iter(label_map))}")
             raise UserError(
                 f"{image.name}: the label map has no class {min(unknown)!r} (it has {', '.join(label_map)}); "
-                f"give --class {min(unknown)}={next(iter(label_map))} or another --label-map"
+                f"give --class {pair} (CLASS= of make) or another --label-map"
             )
         yield image
 
