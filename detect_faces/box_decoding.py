@@ -4,6 +4,7 @@ An 8-bit network does: 256 steps are enough for how far a box is from its anchor
 Source: Ren et al., Faster R-CNN (2015), section 3.1.2, as the OD API's box_coders/faster_rcnn_box_coder.py scales it.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -76,6 +77,15 @@ class BoxDecoder:
 def sigmoid(logits: np.ndarray) -> np.ndarray:
     """Scores in 0..1, float32."""
     return 1 / (1 + np.exp(-np.clip(logits, -80, 80, dtype=np.float32)))
+
+
+def logit(score: float) -> float:
+    """The inverse of `sigmoid`, of one score below 1; -inf of 0 and less.
+
+    >>> logit(0.5), round(logit(0.9), 3), logit(0)
+    (0.0, 2.197, -inf)
+    """
+    return math.log(score / (1 - score)) if score > 0 else -math.inf
 
 
 def _anchors(grid: Grid) -> np.ndarray:

@@ -51,10 +51,9 @@ class ExportedModel:
         """
         model, network = self.description, self._network
         pixels, (width, height) = network_input(image_bgr, model, (network.width, network.height))
-        boxes, scores = network.candidates(pixels, model.score_threshold)
-
-        candidates = (scores >= np.float32(min_score)) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        boxes, scores = boxes[candidates], scores[candidates]
+        boxes, scores = network.candidates(pixels, model.score_threshold, min_score)
+        whole = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        boxes, scores = boxes[whole], scores[whole]
         if suppress:
             # In the input's coordinates and before anything is clipped, as the graph of the checkpoint does it.
             kept = non_max_suppression(boxes, scores, model.iou_threshold, model.max_detections)

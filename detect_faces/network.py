@@ -5,10 +5,12 @@ import threading
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from detect_faces.box_decoding import BoxDecoder, sigmoid
+from detect_faces.box_decoding import BoxDecoder, logit, sigmoid
 from detect_faces.errors import UserError
 from detect_faces.model import Model, signature
 from detect_faces.tflite_file import gate
+
+MARGIN, SURE = 0.01, 0.999  # of a logit up to that of a score of SURE, rounding of the score makes less than MARGIN
 
 
 class Network:
@@ -66,21 +68,26 @@ class Network:
             self._decode = BoxDecoder(model.decoding, (self.width, self.height))
         self._turn = threading.Lock()
 
-    def candidates(self, pixels: np.ndarray, lowest: float) -> tuple[np.ndarray, np.ndarray]:
-        """The boxes whose score is above `lowest`, before suppression.
+    def candidates(self, pixels: np.ndarray, above: float, least: float) -> tuple[np.ndarray, np.ndarray]:
+        """The boxes whose score is above `above` and at least `least`, before suppression.
 
         Args:
             pixels: (1, height, width, 3) float32, normalised as the model's description says.
-            lowest: of the scores that are left out, the highest.
 
         Returns:
             Boxes (N, 4) float32, (y_min, x_min, y_max, x_max) in 0..1 of the input, not clipped, and scores (N,).
         """
         with self._turn:
             output = self._run(image=pixels)
+        above, least = np.float32(above), np.float32(least)
         if not self._decode:
-            chosen = output["scores"][0] > np.float32(lowest)
-            return output["boxes"][0][chosen], output["scores"][0][chosen]
-        scores = sigmoid(output["logits"][0])
-        chosen = np.flatnonzero(scores > np.float32(lowest))
-        return self._decode(output["encodings"][0], chosen), scores[chosen]
+            scores = output["scores"][0]
+            chosen = np.flatnonzero((scores > above) & (scores >= least))
+            return output["boxes"][0][chosen], scores[chosen]
+        # Of some ten thousand anchors few come near: only of those scores and boxes are computed.
+        logits = output["logits"][0]
+        chosen = np.flatnonzero(logits > logit(min(max(above, least), SURE)) - MARGIN)
+        scores = sigmoid(logits[chosen])
+        passed = (scores > above) & (scores >= least)
+        chosen, scores = chosen[passed], scores[passed]
+        return self._decode(output["encodings"][0], chosen), scores

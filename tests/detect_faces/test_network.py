@@ -2,9 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from detect_faces import Detector, UserError
+from detect_faces import Detector, UserError, read_image
 from tests.conftest import MODEL_JSON, SIDE
 
 
@@ -42,6 +43,18 @@ def test_the_size_asked_for_is_run(two_sizes, photograph, size, score):
     faces = Detector(two_sizes, input_size=size).detect(photograph, min_score=0.0)
     assert faces.scores.tolist() == pytest.approx([score])
     assert faces.xyxy[0].tolist() == pytest.approx([10, 10, 30, 30])
+
+
+@pytest.mark.parametrize("name", ["fast", "accurate"])
+def test_a_score_to_start_from_leaves_those_that_reach_it(name):
+    """Few of the anchors are looked at then; a score that is just reached counts."""
+    detector = Detector(name)
+    image = read_image("data/sample/images/faceapi-sample5.jpg")
+    everything = detector.detect(image, 0.0)
+    assert len(everything) > 50
+    for score in (0.001, 0.01, 0.02, *everything.scores[[0, 1, 9, 40]].tolist(), 0.9, 1.0, 1.5):
+        found, expected = detector.detect(image, score), everything.at_least(score)
+        assert np.array_equal(found.xyxy, expected.xyxy) and np.array_equal(found.scores, expected.scores)
 
 
 def test_other_sizes_are_refused(two_sizes):
