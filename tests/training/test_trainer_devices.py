@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from detect_faces.errors import UserError
 from tests.training.tiny_runs import assert_close, ended, state, weights
+from training import devices
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -59,3 +61,10 @@ def test_two_workers_are_one_and_stop_together(frozen, begin, tmp_path):
     assert codes == [130, 130]
     assert all("stopped at step 3; the same command goes on from there\n" in text for text in said)
     assert_close(state(frozen), state(tmp_path / "workers"), 1e-5)
+
+
+def test_a_cluster_of_other_machines_is_refused(monkeypatch):
+    cluster = {"chief": ["a:1"], "worker": ["b:1"]}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 0}}))
+    with pytest.raises(UserError, match="the cluster has chief; here all machines are workers"):
+        devices.workers()
