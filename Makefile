@@ -123,7 +123,7 @@ run-step:  ## Train with STEP on DATASET, without TensorFlow, into WEIGHTS; goes
 	@$(or $(wildcard $(PYTHON)),$(PYTHON3)) -m training.run_step "$(STEP)" --records "$(TRAIN)" --output "$(WEIGHTS)" \
 		$(if $(STEPS),--steps $(STEPS)) $(if $(DEVICES),--devices $(DEVICES))
 
-import-weights: $(INSTALLED)  ## WEIGHTS of run-step become the run RUN, for eval, export and further training
+import-weights: $(INSTALLED)  ## WEIGHTS of run-step become the run RUN, for eval, export and as a CHECKPOINT=
 	@$(PYTHON) -m training.checkpoints import "$(WEIGHTS)" --records "$(TRAIN)" --label-map "$(LABEL_MAP)" \
 		--output "$(RUN_DIR)"
 

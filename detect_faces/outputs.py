@@ -17,7 +17,7 @@ from detect_faces.inputs import Source
 
 # Of the videos that detect_faces.video writes.
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm")
-_NUMBER = re.compile(r"-\d+$")
+_NUMBER, _FRAME = re.compile(r"-[1-9]\d{0,2}$"), re.compile(r"-\d{6,}-[1-9]\d*$")  # of crops
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,7 @@ class Outputs:
         cropped = {os.path.realpath(target) for target in self._targets[change.option].values()}
         for path, option in pictures.items():
             root, suffix = os.path.splitext(path)
-            without_number = _NUMBER.sub("", root)
-            if without_number != root and {without_number + suffix, _NUMBER.sub("", without_number) + suffix} & cropped:
+            if {number.sub("", root) + suffix for number in (_NUMBER, _FRAME) if number.search(root)} & cropped:
                 raise UserError(
                     f"{option} and {change.option}: {path} could be both a picture and a crop; give two folders"
                 )

@@ -1,4 +1,4 @@
-"""Weights that were trained elsewhere become a run: for evaluation, export and further training, as any other.
+"""Weights that were trained elsewhere become a run: for evaluation and export, and as a checkpoint to train on from.
 
     python -m training.checkpoints import wider.npz --records data/records/wider_face/train --output runs/wider
     make import-weights WEIGHTS=wider.npz DATASET=wider_face RUN=wider

@@ -94,7 +94,9 @@ def _tf_config() -> dict:
             raise ValueError("not an object")
     except ValueError as error:
         raise UserError(f"TF_CONFIG is not JSON ({error})") from error
-    if others := config.get("cluster", {}).keys() - {"worker"}:
+    cluster = config.get("cluster", {})
+    others = cluster.keys() - {"worker"}
+    if others and sum(map(len, cluster.values())) > 1:
         raise UserError(
             f"TF_CONFIG: the cluster has {', '.join(sorted(others))}; here all machines are workers, and the first of "
             "them writes the run folder"

@@ -118,8 +118,10 @@ class Evaluator:
             self._examples = Examples(self._training.train_input_reader.tf_record_input_reader.input_path)
         # Built for training, as batch norm is measured in that mode.
         self._model = detection_model.build(loaded, training=True)
-        self._trained = phases.trained_by(loaded, self._model)
-        self._head_only_steps = trainer_settings.settings(loaded).head_only_steps
+        if options.reestimate:
+            self._modes = phases.BatchNormModes(self._model)
+            self._trained = phases.trained_by(loaded, self._model)
+            self._head_only_steps = trainer_settings.settings(loaded).head_only_steps
         detection_model.set_training(False)
         self._validate = Validation(options.records, self._model, pictures=0, report=report)
 
@@ -129,9 +131,9 @@ class Evaluator:
         (run_folder.restore_averages if averaged else run_folder.restore_weights)(prefix, self._model)
         step = run_folder.step_of(prefix)
         if self._options.reestimate:
-            # Of what was trained up to there, as training does it: frozen layers keep their statistics.
-            warming_up = step is not None and step <= self._head_only_steps
-            phases.BatchNormModes(self._model).follow(phases.head(self._trained) if warming_up else self._trained)
+            # Of what was trained in the last step, as training does it: frozen layers keep their statistics.
+            warming_up = step is not None and 0 < step <= self._head_only_steps
+            self._modes.follow(phases.head(self._trained) if warming_up else self._trained)
             self._reestimate()
         what = "averages" if averaged else "last step" if run_folder.holds_state(prefix) else "for use"
         return {"step": step, "checkpoint": prefix, "weights": what, **self._validate()}

@@ -79,7 +79,7 @@ def train(options: argparse.Namespace, typed: list[str], until_the_end: ExitStac
         if why := _why_ended(job, ended, history, newest is not None):
             say(f"{run} ended at step {ended} and has its weights; nothing to do ({why})")
             return EXIT_OK
-        if not newest:
+        if ended and not newest:  # a run of no step has none, and nothing to lose
             raise UserError(
                 f"{run} holds the weights of step {ended} and no state of training that could go on from there; to "
                 f"train on from them give another RUN=, and CHECKPOINT={run_folder.weights_path(run)}"

@@ -18,7 +18,7 @@ class ExportedModel:
         self.name = model.name
         self.min_score = model.min_score
         path = Path(folder)
-        self.files = (model.tflite, path if path.is_file() else path / "model.json")
+        self.files = (model.tflite, path if path.is_file() else model.tflite.with_name("model.json"))
         self.settings = f"{model.tflite.name}, LiteRT, {model.width} x {model.height}, min_score {model.min_score:g}"
 
     def detect(self, image_bgr: np.ndarray, min_score: float = 0.0) -> Faces:
@@ -32,5 +32,5 @@ def load(model: str | None, threads: int) -> Detector:
             "the detector exported needs its folder: exported=FOLDER, such as exported=exported-models/demo"
         )
     if not (Path(model) / "model.json").exists() and (Path(model) / "saved_model").is_dir():  # of two stages
-        return graph.load(model, threads)
+        return graph.load(str(Path(model) / "saved_model"), threads)
     return ExportedModel(model, threads)

@@ -196,6 +196,13 @@ def test_wrong_images(arguments, message):
         evaluate.main(["--detections", "found.jsonl", *arguments])
 
 
+def test_what_makes_the_results_of_a_model_that_comes_along():
+    assert [path.name for path in detectors.load("exported", "fast", 1).files if path.is_file()] == [
+        "model.tflite",
+        "model.json",
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "model", "message"),
     [

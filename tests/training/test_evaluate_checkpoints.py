@@ -175,6 +175,26 @@ def test_averages_with_measured_statistics(run, seeing_model, sample_records, ca
     assert len(now) == 76 and not before & set(now)
 
 
+@pytest.mark.slow
+def test_while_the_head_warmed_up_only_its_statistics_are_measured(run, seeing_model, sample_records):
+    config = pipeline.load(run / run_folder.CONFIG, ["trainer.head_only_steps=150"])
+    run_folder.write_config(run, pipeline.text(config))
+
+    def kept(*steps: int) -> int:
+        """Batch norm layers that still have the statistics of the last checkpoint after all were evaluated."""
+        prefixes = [f"{run}/ckpt-{step}" for step in steps]
+        arguments = ["--records", sample_records["validation"], *prefixes, "--reestimate", "1"]
+        assert evaluate.main(arguments) == 0
+        saved = tf.train.load_checkpoint(prefixes[-1])
+        names = [name for name in saved.get_variable_to_shape_map() if "moving_mean/" in name]
+        before = {saved.get_tensor(name).tobytes() for name in names}
+        now = [variable.numpy().tobytes() for variable in seeing_model.variables if "moving_mean" in variable.name]
+        return sum(value in before for value in now)
+
+    assert kept(100, 200) == 0
+    assert 40 < kept(100) < 76  # those of the backbone
+
+
 def test_nothing_that_can_be_evaluated(run, capsys):
     with pytest.raises(UserError, match="there is no checkpoint that could be evaluated"):
         evaluate.main(["--records", "nowhere", f"{run}/ckpt-100", f"{run}/ckpt-7"])
