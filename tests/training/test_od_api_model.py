@@ -35,6 +35,23 @@ def test_anchors_lie_over_the_whole_image(face_model):
     assert np.abs(centres.reshape(400, 3, 2) - expected).max() < 0.02
 
 
+@pytest.mark.parametrize("name", [SSDLITE, "ssdlite_mobilenet_v2_fpn_320_face"])
+def test_the_background_can_be_left_out(name):
+    model = detection_model.build(pipeline.load(name), training=False)
+    for variable in model.variables:
+        if "ClassPredictor" in variable.name:
+            variable.assign_add(np.random.default_rng(0).normal(0, 0.1, variable.shape).astype(np.float32))
+
+    def logits():
+        return model.predict(picture(), np.array([[320, 320, 3]]))["class_predictions_with_background"].numpy()
+
+    before = logits()
+    with detection_model.without_background(model):
+        assert not logits()[..., 0].any()
+        np.testing.assert_allclose(logits()[..., 1], before[..., 1], atol=1e-5)
+    assert before[..., 0].std() > 0.01 and np.array_equal(logits(), before)
+
+
 def test_nothing_and_everything_is_found_within_the_image(face_model):
     image = np.zeros((48, 96, 3), np.uint8)
     boxes, scores = detection_model.detect(face_model, image)

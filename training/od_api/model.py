@@ -1,6 +1,8 @@
 """The detection model of a pipeline config: built, trained and asked through the OD API's own code."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import tensorflow as tf
 from object_detection import model_lib, model_lib_v2
@@ -9,6 +11,8 @@ from object_detection.core.model import DetectionModel
 from object_detection.core.standard_fields import DetectionResultFields
 
 from training.od_api.pipeline import num_classes
+
+_CLASS_HEAD = re.compile(r"ClassPredictor/((pointwise_)?kernel|bias):0$")  # in one-stage models
 
 
 def build(pipeline, *, training: bool) -> DetectionModel:
@@ -114,6 +118,26 @@ def raw_encodings(model: DetectionModel, images: tf.Tensor) -> tuple[tf.Tensor, 
     found = model.predict(images, tf.constant([images.shape[1:].as_list()]))
     logits = found["class_predictions_with_background"][..., 1]  # column 0 is the background
     return tf.reshape(found["box_encodings"], [1, -1, 4]), logits
+
+
+@contextmanager
+def without_background(model: DetectionModel) -> Iterator[None]:
+    """While it is open, a one-class model's logits of the background are 0; those of a face are as ever.
+
+    With sigmoid scores nobody reads the background's, and they reach far lower than a face's: where all of a layer's
+    outputs share 256 steps, they take half of them.
+    """
+    heads = [variable for variable in model.variables if _CLASS_HEAD.search(variable.name)]
+    before = [variable.numpy() for variable in heads]
+    try:
+        for variable, value in zip(heads, before, strict=True):
+            faces = value.copy()
+            faces[..., ::2] = 0  # of each anchor the background comes first
+            variable.assign(faces)
+        yield
+    finally:
+        for variable, value in zip(heads, before, strict=True):
+            variable.assign(value)
 
 
 def normalise(model: DetectionModel, values: tf.Tensor) -> list[float]:
