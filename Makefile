@@ -58,7 +58,7 @@ lock:  ## Pin the newest versions that pyproject.toml allows (needs uv)
 
 # Where bad images or boxes were left out this fails, and says so, but the records of the good ones are there.
 # HOLD_OUT=0.1 makes both splits of one set: a tenth for validation.
-data: $(INSTALLED)  ## Make records: of the sample set, or DATASET=wider_face, coco, ... with IMAGES= ANNOTATIONS= [SPLIT= | HOLD_OUT=]
+data: $(INSTALLED)  ## Make records: of the sample set, or DATASET=wider_face, coco, ... with IMAGES= ANNOTATIONS= [SPLIT= or HOLD_OUT=]
 ifeq ($(DATASET),sample)
 	@test -z "$(IMAGES)$(ANNOTATIONS)" || \
 		{ echo "error: say what they are: make data DATASET=wider_face, coco, ... IMAGES= ANNOTATIONS=" >&2; exit 2; }
