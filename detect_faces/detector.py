@@ -130,11 +130,14 @@ class Detector:
     @property
     def enough_side(self) -> int:
         """Pixels of an image's longer side that are enough: more are not looked at. 0: all there are are needed."""
+        return 0 if self.tile else self._enough_of_a_look
+
+    @property
+    def _enough_of_a_look(self) -> int:
+        """As `enough_side`, of what the network sees at once: the picture, or a tile of it."""
         from detect_faces.shrinking import ENOUGH
 
-        if self.whole or self.tile or self._backend.input_side is None:
-            return 0
-        return ENOUGH * self._backend.input_side
+        return 0 if self.whole or self._backend.input_side is None else ENOUGH * self._backend.input_side
 
     def detect_batch(
         self, images: Iterable[np.ndarray], min_score: float | None = None, channels: Channels = "BGR"
@@ -144,14 +147,13 @@ class Detector:
 
     def _find(self, bgr: np.ndarray, min_score: float) -> tuple[np.ndarray, np.ndarray]:
         from detect_faces import tiling
-        from detect_faces.shrinking import ENOUGH, shrunk
+        from detect_faces.shrinking import shrunk
 
         backend = self._backend
         height, width = bgr.shape[:2]
-        enough = 0 if self.whole or backend.input_side is None else ENOUGH * backend.input_side
 
         def look(image: np.ndarray, suppress: bool) -> tuple[np.ndarray, np.ndarray]:
-            small = shrunk(image, enough)
+            small = shrunk(image, self._enough_of_a_look)
             boxes, scores = backend.find(small, min_score, suppress=suppress)
             return boxes * np.float32([image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]] * 2), scores
 

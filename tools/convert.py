@@ -139,9 +139,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _share(text: str) -> float:
-    share = float(text)
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
     if not 0 < share < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+        raise argparse.ArgumentTypeError(f"{text!r}: give a share between 0 and 1, such as 0.1")
     return share
 
 

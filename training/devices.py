@@ -98,7 +98,7 @@ def _tf_config() -> dict:
     others = cluster.keys() - {"worker"}
     if others and sum(map(len, cluster.values())) > 1:
         raise UserError(
-            f"TF_CONFIG: the cluster has {', '.join(sorted(others))}; here all machines are workers, and the first of "
-            "them writes the run folder"
+            f"TF_CONFIG: the cluster has {', '.join(sorted(others))}; here all machines are workers, and "
+            'worker 0 writes the run folder; list them all as "worker"'
         )
     return config

@@ -1,6 +1,7 @@
 """What a run is to do: its config, its records, and which of them each step takes."""
 
 import argparse
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -117,8 +118,7 @@ def read(options: argparse.Namespace) -> Job:
     )
     checked = config
     if run_folder.newest_state(options.run):  # where it started from may be gone since, and isn't needed any more
-        checked = type(config)()
-        checked.CopyFrom(config)
+        checked = copy.deepcopy(config)
         checked.train_config.ClearField("fine_tune_checkpoint")
     for warning in config_check.check(checked, options.pipeline, options.overrides):
         say(f"warning: {warning}")

@@ -11,18 +11,9 @@ from hypothesis import strategies as st
 
 from detect_faces.model import Model
 from detect_faces.preprocessing import letterbox_size, network_input
+from tests.detect_faces.tensorflow_resizing import legacy_resize, noise
 
 MODEL = Model("m", Path("m"), 320, 320, (), True, 127.0, 2 / 255, -1.0, 0.01, 0.45, 400, 0.5)
-
-
-def legacy_resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    return tf.compat.v1.image.resize_bilinear(
-        image[None].astype(np.float32), (height, width), align_corners=False, half_pixel_centers=False
-    )[0].numpy()
-
-
-def noise(width: int, height: int) -> np.ndarray:
-    return np.random.default_rng(width * 7919 + height).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def aspect_preserving_size(width: int, height: int, input_width: int, input_height: int) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detect_faces.resizing import resize_bilinear, resize_part
+from tests.detect_faces.tensorflow_resizing import legacy_resize, noise
 
 GREY = 127
 SIZE = (64, 96)  # height, width
@@ -47,16 +48,6 @@ def test_pixels_are_those_of_tensorflow(offset, extent):
     assert inside.sum() > 500 and difference.mean() < 1 and difference.max() < 12  # it computes in 32nds of a pixel
     assert (ours[beyond] == GREY).all()
     assert beyond.any() == (min(offset) < 0 or any(np.add(offset, extent) > (240, 320)))
-
-
-def legacy_resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    return tf.compat.v1.image.resize_bilinear(
-        image[None].astype(np.float32), (height, width), align_corners=False, half_pixel_centers=False
-    )[0].numpy()
-
-
-def noise(width: int, height: int) -> np.ndarray:
-    return np.random.default_rng(width * 7919 + height).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 SIZES = [  # width and height of the image, then of the result
