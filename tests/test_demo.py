@@ -136,6 +136,15 @@ def test_compare_has_a_row_for_each_detector(demo):
     assert "cascade" in table and "AP50" in table and " ms" in table
 
 
+def test_one_set_becomes_both_splits(demo):
+    source = ["DATASET=open_images", "HOLD_OUT=0.3", "IMAGES=data/sample/images"]
+    done = make(demo, "data", *source, "ANNOTATIONS=data/sample/train-annotations-bbox.csv")
+    assert done.returncode == 0, done.stderr
+    manifests = [demo / "data/records/open_images" / part / "manifest.json" for part in ("train", "validation")]
+    train, validation = (json.loads(manifest.read_text())["counts"]["images"] for manifest in manifests)
+    assert train + validation == 53 and 5 < validation < train
+
+
 def test_training_again_finds_the_run_finished(demo):
     done = make(demo, "train", f"STEPS={STEPS}")
     assert done.returncode == 0, done.stderr
