@@ -81,8 +81,8 @@ class Detector:
             input_size: side of the network's input in pixels, for a model that takes any; None for its own.
             tile: look at large pictures in overlapping tiles of so many pixels as well as at the whole, for faces that
                 are too small in the whole (see detect_faces.tiling); "auto" chooses by the size of picture and input.
-            whole: leave large pictures to the network's own resizing, as the checkpoint's evaluation does; by default
-                they are made smaller by means first, which finds more (see detect_faces.shrinking).
+            whole: resize pictures as the graph of a checkpoint does; by default they are made smaller by means, which
+                finds more (see detect_faces.resizing).
 
         Raises:
             UserError: the model is missing, damaged, of another kind, with operations that the gate refuses, or takes
@@ -97,7 +97,7 @@ class Detector:
             raise ValueError(f"tile {tile!r} is not 'auto', None or at least {MIN_TILE} pixels")
         self.threads = threads or min(4, len(os.sched_getaffinity(0)))
         self.tile, self.whole = tile, whole
-        self._backend = _load(model, backend, self.threads, input_size)
+        self._backend = _load(model, backend, self.threads, input_size, whole)
         self.name = self._backend.name
         self.min_score = self._backend.min_score
         self.score_threshold = self._backend.score_threshold
@@ -171,7 +171,9 @@ class Detector:
         return boxes[kept], scores[kept]
 
 
-def _load(model: str | Path | None, backend: Backend, threads: int, input_size: int | None) -> FaceFinder:
+def _load(
+    model: str | Path | None, backend: Backend, threads: int, input_size: int | None, whole: bool
+) -> FaceFinder:
     # Each backend brings a library of its own with it: only the one that is used is imported.
     if backend == "tensorflow" and (model is None or model in SHIPPED + CASCADES):
         raise UserError(
@@ -200,4 +202,4 @@ def _load(model: str | Path | None, backend: Backend, threads: int, input_size: 
     elif not os.path.lexists(model):
         names = ", ".join((*SHIPPED, *CASCADES))
         raise UserError(f"{model}: no such model; give {names} or an exported model: its folder, or its model.json")
-    return ExportedModel(model, threads, input_size)
+    return ExportedModel(model, threads, input_size, as_graph=whole)

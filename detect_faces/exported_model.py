@@ -18,19 +18,21 @@ class ExportedModel:
         input_side: the longer side of the network's input in pixels.
     """
 
-    def __init__(self, path: str | Path, threads: int, input_size: int | None = None):
+    def __init__(self, path: str | Path, threads: int, input_size: int | None = None, *, as_graph: bool = False):
         """Loads a model.
 
         Args:
             path: its folder, or its model.json.
             threads: to run on.
             input_size: side of a square input in place of the model's own.
+            as_graph: resize images as the graph of the checkpoint does, in place of by means.
 
         Raises:
             UserError: the model is missing, damaged, of another kind, refused by the gate, or takes no such input.
         """
         self.description: Model = load_model(path)
         self._network = Network(self.description, threads, (input_size, input_size) if input_size else None)
+        self._as_graph = as_graph
         self.name = self.description.name
         self.min_score = self.description.min_score
         self.score_threshold = self.description.score_threshold
@@ -50,7 +52,9 @@ class ExportedModel:
             outside it.
         """
         model, network = self.description, self._network
-        pixels, (width, height) = network_input(image_bgr, model, (network.width, network.height))
+        pixels, (width, height) = network_input(
+            image_bgr, model, (network.width, network.height), as_graph=self._as_graph
+        )
         boxes, scores = network.candidates(pixels, model.score_threshold, min_score)
         whole = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         boxes, scores = boxes[whole], scores[whole]

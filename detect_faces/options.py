@@ -82,8 +82,9 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--whole",
         action="store_true",
-        help="look at large images in full; else at 1/2, 1/4 or 1/8 (JPEGs are decoded so, where only boxes are asked "
-        "for) as long as that is twice as large as the network's input",
+        help="decode images in full, and resize them as the graph of a checkpoint does; else each becomes smaller by "
+        "means, and where only boxes are asked for JPEGs are decoded at 1/2, 1/4 or 1/8 as long as that is twice as "
+        "large as the network's input",
     )
     parser.add_argument("--allow-urls", action="store_true", help="fetch inputs that begin with http:// or https://")
 

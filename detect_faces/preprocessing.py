@@ -1,4 +1,4 @@
-"""From an image to the network's input, as the TensorFlow graph makes it that the network was trained in."""
+"""From an image to the network's input, normalised as in the TensorFlow graph that the network was trained in."""
 
 from typing import Literal, get_args
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from detect_faces.model import Model
-from detect_faces.resizing import resize_bilinear
+from detect_faces.resizing import resize_as_graph, resize_by_means
 
 Channels = Literal["BGR", "RGB"]
 
@@ -59,14 +59,15 @@ def letterbox_size(width: int, height: int, input_width: int, input_height: int)
 
 
 def network_input(
-    image_bgr: np.ndarray, model: Model, input_size: tuple[int, int] | None = None
+    image_bgr: np.ndarray, model: Model, input_size: tuple[int, int] | None = None, *, as_graph: bool = False
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """The network's input, and the part of it that shows the image (from the top left; the rest is padding).
 
     Args:
         image_bgr: (H, W, 3) uint8.
-        model: says the size, the way of resizing and the normalisation.
+        model: says the size, whether the aspect ratio is kept, and the normalisation.
         input_size: (width, height) in place of the model's.
+        as_graph: resize as the graph of the checkpoint does, in place of by means (see detect_faces.resizing).
 
     Returns:
         (1, height, width, 3) float32 RGB of that size, and (width, height) of the image in it.
@@ -77,7 +78,8 @@ def network_input(
         size = letterbox_size(width, height, *size)
     canvas = np.empty((1, input_height, input_width, 3), np.float32)
     shown = canvas[0, : size[1], : size[0]]
-    rgb = cv2.cvtColor(resize_bilinear(image_bgr, *size), cv2.COLOR_BGR2RGB)
+    resized = (resize_as_graph if as_graph else resize_by_means)(image_bgr, *size)
+    rgb = cv2.cvtColor(resized, cv2.COLOR_BGR2RGB)
     np.multiply(rgb, np.float32(model.scale), out=shown, dtype=np.float32)
     shown += np.float32(model.offset)
     padding = np.float32(model.pad_value) * np.float32(model.scale) + np.float32(model.offset)

@@ -1,8 +1,7 @@
-"""Makes large pictures smaller before a network does, which would leave most of their pixels out.
+"""Makes large pictures smaller by whole factors, as JPEGs are decoded smaller: what is left is twice the input or more.
 
-A network's input is made by TensorFlow's bilinear resizing, as in its training; that reads at most four pixels for each
-one of the input. In pictures much larger than those it was trained on, faces become grainy. Means over the pixels keep
-what is there: benchmarks/README.md has what that gains.
+So what was decoded in full and what was not look alike to a network, and the rest of the way, to the size of its input
+(see detect_faces.resizing), is short.
 """
 
 import cv2

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from detect_faces.preprocessing import letterbox_size
-from detect_faces.resizing import resize_bilinear, resize_part
+from detect_faces.resizing import resize_as_graph, resize_part
 from training import augmentation
 from training.examples import example_at, positions
 from training.face_crop import DRAWS, GREY, FaceCrop
@@ -83,7 +83,7 @@ class Sampler:
             return pixels, TrueFaces(crop.boxes, faces.classes[crop.kept], crop.weights)
         shown = letterbox_size(size[1], size[0], width, height) if self._described.letterbox else (width, height)
         pixels = np.full((height, width, 3), GREY, np.uint8)
-        pixels[: shown[1], : shown[0]] = resize_bilinear(image, *shown)
+        pixels[: shown[1], : shown[0]] = resize_as_graph(image, *shown)
         share = np.float32([shown[1] / height, shown[0] / width] * 2)
         return pixels, TrueFaces(faces.boxes * share, faces.classes, faces.weights)
 

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from detect_faces import Detector, read_image
-from detect_faces.resizing import resize_bilinear
+from detect_faces.resizing import resize_as_graph
 from tests.conftest import MODEL_JSON
 
 SIDE, CELL = 96, 8
@@ -65,7 +65,7 @@ def by_tensorflow(network: RandomDetector, rgb: np.ndarray, letterbox: bool) -> 
     )
     height, width = wanted.shape[:2]
     # Of random weights the smallest difference is amplified: how near this is to `wanted` is tested by itself.
-    pixels = resize_bilinear(rgb, width, height).astype(np.float32)
+    pixels = resize_as_graph(rgb, width, height).astype(np.float32)
     assert np.abs(pixels - wanted).mean() < 1
     pixels = tf.pad(pixels, [[0, SIDE - height], [0, SIDE - width], [0, 0]], constant_values=127.5)
     found = network.detect(2 / 255 * pixels[None] - 1)

@@ -58,8 +58,8 @@ def test_network_input_is_rgb_normalised_and_padded_below():
     np.testing.assert_allclose(pixels[0, 160:], 127 * 2 / 255 - 1, atol=1e-6)
 
 
-def test_network_input_stretches():
-    pixels, size = network_input(noise(40, 20), dataclasses.replace(MODEL, letterbox=False))
+def test_network_input_stretches_as_the_graph_does():
+    pixels, size = network_input(noise(40, 20), dataclasses.replace(MODEL, letterbox=False), as_graph=True)
     assert size == (320, 320)
     expected = legacy_resize(noise(40, 20), 320, 320)[..., ::-1] * 2 / 255 - 1
     np.testing.assert_allclose(pixels[0], expected, atol=9 * 2 / 255)  # see test_resizing

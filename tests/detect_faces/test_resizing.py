@@ -1,4 +1,4 @@
-"""Resizing against TensorFlow's own: whole images, and parts of them; grey is where there is no image."""
+"""Resizing: as the graph does it against TensorFlow's own; by means against means over the areas of pixels."""
 
 import numpy as np
 import pytest
@@ -6,48 +6,97 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detect_faces.resizing import resize_bilinear, resize_part
+from detect_faces.resizing import resize_as_graph, resize_by_means, resize_part
 from tests.detect_faces.tensorflow_resizing import legacy_resize, noise
 
 GREY = 127
 SIZE = (64, 96)  # height, width
 
 
-def by_tensorflow(image, offset, extent):
-    """The part by itself, padded with grey, and then resized."""
-    whole = np.pad(image, ((400, 400), (400, 400), (0, 0)), constant_values=GREY)
-    (y, x), (height, width) = offset, extent
-    part = whole[400 + y : 400 + y + height, 400 + x : 400 + x + width]
-    return tf.compat.v1.image.resize_bilinear(part[None].astype(np.float32), SIZE)[0].numpy()
+def means(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Each pixel of the result is the mean of the area it covers, with the shares of pixels that it covers in part."""
+    for axis, count in enumerate((height, width)):
+        edges = np.linspace(0, image.shape[axis], count + 1)
+        pixels = np.arange(image.shape[axis])
+        shares = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+        shares = shares.clip(0) * count / image.shape[axis]
+        image = np.moveaxis(np.tensordot(shares, image, (1, axis)), 0, axis)
+    return image
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_smaller_images_are_means(factor):
+    image = noise(500, 400)
+    size = 500 // factor, 400 // factor
+    np.testing.assert_allclose(resize_by_means(image, *size), means(image, *size[::-1]), atol=1)
 
 
 @pytest.mark.parametrize(
-    ("offset", "extent"),
+    ("image", "size"),
     [
-        ((10, 20), (160, 240)),
-        ((100, 200), (33, 50)),  # enlarged
-        ((0, 0), (240, 320)),
-        ((17, 40), SIZE),
-        ((-30, -50), (200, 300)),
-        ((-20, -100), (400, 600)),  # more than the image
-        ((150, 250), (128, 192)),
+        *[((500, 400), size) for size in ((320, 213), (320, 320), (100, 400), (130, 101), (30, 17), (7, 5))],
+        ((40_000, 3), (640, 1)),
+        ((2, 70_000), (1, 320)),
     ],
 )
-def test_pixels_are_those_of_tensorflow(offset, extent):
-    coarse = np.random.default_rng(0).integers(0, 256, (24, 32, 3)).astype(np.float32)
-    image = tf.image.resize(coarse, (240, 320), "bicubic").numpy().clip(0, 255).astype(np.uint8)
-    ours, true = resize_part(image, offset, extent, SIZE, GREY), by_tensorflow(image, offset, extent)
-    assert ours.shape == (*SIZE, 3) and ours.dtype == np.uint8
-    # Not at the last pixels: behind those of a part there is the image. Nor where it ends: grey is blended there.
-    inside = np.zeros(SIZE, bool)
-    scale = np.array(extent) / SIZE
-    rows, columns = (start + np.arange(count) * step for start, count, step in zip(offset, SIZE, scale, strict=True))
-    inside[:-2, :-2] = np.outer((rows >= 0) & (rows < 239), (columns >= 0) & (columns < 319))[:-2, :-2]
-    beyond = ~np.outer((rows > -1) & (rows < 240), (columns > -1) & (columns < 320))
-    difference = np.abs(ours.astype(np.float32) - true)[inside]
-    assert inside.sum() > 500 and difference.mean() < 1 and difference.max() < 12  # it computes in 32nds of a pixel
-    assert (ours[beyond] == GREY).all()
-    assert beyond.any() == (min(offset) < 0 or any(np.add(offset, extent) > (240, 320)))
+def test_at_other_factors_they_are_nearly(image, size):
+    """Of noise, where nothing is like its neighbours."""
+    image = noise(*image)
+    wanted = means(image, *size[::-1])
+    errors = [np.abs(resize(image, *size) - wanted).mean() for resize in (resize_by_means, resize_as_graph)]
+    assert errors[0] < 0.4 * errors[1]
+
+
+def test_larger_images_are_interpolated_where_they_are():
+    image = noise(30, 20)
+    wanted = tf.image.resize(image.astype(np.float32), (50, 70))
+    np.testing.assert_allclose(resize_by_means(image, 70, 50), wanted, atol=1)
+
+
+def test_what_fits_is_left_alone():
+    image = noise(32, 20)
+    assert resize_by_means(image, 32, 20) is image
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (-3, -5), (17, 40)])
+@pytest.mark.parametrize("extent", [(32, 48), (45, 51), SIZE, (90, 144), (128, 192), (150, 210)], ids=str)
+def test_what_is_in_a_part_stays_where_it_is(offset, extent):
+    """TensorFlow's v1 moves it, by half a pixel of the image where that is halved."""
+    middle, spread = np.add(offset, np.divide(extent, 2)), np.divide(extent, 8)
+    y, x = (np.arange(length) + 0.5 for length in (300, 400))
+    heights = [np.exp(-(((axis - at) / width) ** 2)) for axis, at, width in zip((y, x), middle, spread, strict=True)]
+    bump = (250 * np.outer(*heights)).round().astype(np.uint8)
+    part = resize_part(np.dstack([bump] * 3), offset, extent, SIZE, 0)[..., 0].astype(float)
+    for axis, (start, length, count) in enumerate(zip(offset, extent, SIZE, strict=True)):
+        places = start + (np.arange(count) + 0.5) / count * length
+        found = np.average(places, weights=part.sum(1 - axis))
+        assert abs(found - middle[axis]) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("offset", "extent", "error"),
+    [
+        ((10, 20), (128, 192), 1),
+        ((-20, -100), (256, 384), 1),  # more than the image
+        ((10, 20), (192, 288), 6),
+        ((3, 5), (83, 131), 10),
+        ((0, 0), (163, 229), 8),
+    ],
+)
+def test_smaller_parts_are_means(offset, extent, error):
+    image = noise(320, 240)
+    whole = np.pad(image, ((200, 200), (200, 200), (0, 0)), constant_values=GREY)
+    (y, x), (height, width) = offset, extent
+    wanted = means(whole[200 + y : 200 + y + height, 200 + x : 200 + x + width].astype(float), *SIZE)
+    assert np.abs(resize_part(image, offset, extent, SIZE, GREY) - wanted).mean() <= error
+
+
+def test_beyond_the_image_is_grey():
+    part = resize_part(noise(320, 240), (-30, -50), (200, 300), SIZE, GREY)
+    grey = (part == GREY).all(axis=2)
+    assert grey[:9].all() and grey[:, :15].all() and grey.mean() < 0.35
+    part = resize_part(noise(320, 240), (150, 250), (128, 192), SIZE, GREY)
+    assert (part[46:] == GREY).all() and (part[:, 36:] == GREY).all()
 
 
 SIZES = [  # width and height of the image, then of the result
@@ -72,7 +121,7 @@ WORST = 2 * 255 / 64 + 1
 @pytest.mark.parametrize(("image", "result"), SIZES)
 def test_resizes_as_tensorflow(image, result):
     pixels = noise(*image)
-    ours = resize_bilinear(pixels, *result)
+    ours = resize_as_graph(pixels, *result)
     assert ours.dtype == np.uint8
     np.testing.assert_allclose(ours, legacy_resize(pixels, *result), atol=WORST)
 
@@ -85,7 +134,7 @@ side = st.integers(1, 90)
 def test_resizes_as_tensorflow_at_any_size(width, height, new_width, new_height):
     pixels = noise(width, height)
     np.testing.assert_allclose(
-        resize_bilinear(pixels, new_width, new_height), legacy_resize(pixels, new_width, new_height), atol=WORST
+        resize_as_graph(pixels, new_width, new_height), legacy_resize(pixels, new_width, new_height), atol=WORST
     )
 
 
@@ -95,7 +144,7 @@ def test_pixels_lie_where_tensorflows_do(image, result):
     y, x = np.mgrid[: image[1], : image[0]].astype(np.float64)
     waves = [127.5 + 127.5 * np.sin(axis / 16 * np.pi) for axis in (x, y)]
     pixels = np.stack([waves[0], waves[1], np.zeros_like(x)], axis=-1).round().astype(np.uint8)
-    difference = np.abs(resize_bilinear(pixels, *result) - legacy_resize(pixels, *result))
+    difference = np.abs(resize_as_graph(pixels, *result) - legacy_resize(pixels, *result))
     thinned = max(image) > 32766  # for OpenCV to take it; between every second pixel of a wave the chord lies lower
     assert difference.max() <= 0.5 + 2 * 127.5 * np.pi / 16 / 64 + 0.01 + 3 * thinned
 

@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from detect_faces import Faces, UserError, detections_file
 from detect_faces.images import decode_image
+from detect_faces.preprocessing import letterbox_size
+from detect_faces.resizing import resize_by_means
 from evaluation import evaluate
 from evaluation.coco import coco_metrics
 from tools import formats, tf_example, tfrecord_file
@@ -225,6 +227,7 @@ def test_the_model_finds_in_batches_what_it_finds_singly_and_stays_as_it_was(see
     singly = []
     for image in images:
         pixels = decode_image(image.encoded())
+        pixels = resize_by_means(pixels, *letterbox_size(image.width, image.height, 320, 320))
         boxes, scores = detection_model.detect(seeing_model, tf.constant(np.ascontiguousarray(pixels[..., ::-1])))
         singly.append(Faces.from_yxyx(boxes.numpy(), scores.numpy(), image.width, image.height))
     assert sum(map(len, singly)) > 100

@@ -8,6 +8,8 @@ import tensorflow as tf
 from object_detection.core.model import DetectionModel
 from object_detection.core.standard_fields import DetectionResultFields
 
+from detect_faces.resizing import resize_by_means
+
 from training.od_api.model import set_training
 
 
@@ -58,15 +60,24 @@ class BatchDetector:
         with mode(training=False), _built_for_inference(model):
             image = tf.TensorSpec([None, None, 3], tf.uint8)
             self._prepare = tf.function(prepare, input_signature=[image], autograph=False)
+            self._shown = tf.function(lambda image: prepare(image)[1], input_signature=[image], autograph=False)
             shape = self._prepare.get_concrete_function().output_shapes[0]  # (1, H, W, 3)
-            self.batch_size = batch_size if shape.is_fully_defined() else 1
+            self._one_size = shape.is_fully_defined()
+            self.batch_size = batch_size if self._one_size else 1
             images = tf.TensorSpec([None, *shape[1:]], tf.float32)
             shapes = tf.TensorSpec([None, 3], tf.int32)
             self._detect = tf.function(detect, input_signature=[images, shapes], autograph=False)
             self._detect.get_concrete_function()
 
     def prepare(self, image_rgb: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
-        """An image, (H, W, 3) uint8 RGB, as the model takes it: (1, h, w, 3) float32, (1, 3) int32 without padding."""
+        """An image, (H, W, 3) uint8 RGB, as the model takes it: (1, h, w, 3) float32, (1, 3) int32 without padding.
+
+        Where the input has one size the image is brought to it by means, as Detector does it, and the model's own
+        resizing finds nothing left to do.
+        """
+        if self._one_size:
+            ((height, width, _),) = self._shown(image_rgb).numpy()
+            image_rgb = resize_by_means(image_rgb, width, height)
         return self._prepare(image_rgb)
 
     def detect(self, prepared: Sequence[tuple[tf.Tensor, tf.Tensor]]) -> list[tuple[np.ndarray, np.ndarray]]:
