@@ -161,46 +161,54 @@ compare: $(INSTALLED)  ## The export and OpenCV's face cascades on the same imag
 
 # The models of detect_faces/models, and the checkpoints that come along, again: from COCO's weights (make checkpoint) and
 # records of WIDER FACE's two sets, DATASET=wider_face, the first with MAX_SIDE=640. Each run starts from the averaged
-# weights of the one before, with a schedule of its own; the fourth adds the level of stride 4, the fifth is at 640 px.
-# MODEL_STEPS="2 2 2 2 2" BATCH=4 tries it out.
+# weights of the one before, with a schedule of its own; the fourth adds the level of stride 4, from where the fifth goes
+# on at 320 px, the sixth and the seventh at 640. MODEL_STEPS="2 2 2 2 2 2 2" BATCH=4 tries it out.
 PYRAMID = ssdlite_mobilenet_v2_fpn_320_face
-MODEL_STEPS = 1000 3400 4200 3000 1500
+MODEL_STEPS = 1000 3400 4200 3000 600 1500 1300
 FROM_STRIDE_8 = model.ssd.feature_extractor.fpn.min_level=3 trainer.smallest_face=6 trainer.face_crop.min_size=8 \
 	model.ssd.anchor_generator.flexible_grid_anchor_generator.anchor_grid[0]=
+SMOOTH_L1 = model.ssd.loss.localization_loss={weighted_smooth_l1{}} model.ssd.loss.localization_weight=1
 # Level by level the weights move up by one; the names are those of Keras in a run's checkpoint.
 TOP_DOWN = ssd_mobile_net_v2_fpn_keras_feature_extractor/FeatureMaps/top_down
 LEVEL_UP = ssd_mobile_net_v2_fpn_keras_feature_extractor_1/FeatureMaps/top_down
-.PHONY: pyramid-1 pyramid-2 pyramid-3 pyramid-4 pyramid-5
+.PHONY: pyramid-1 pyramid-2 pyramid-3 pyramid-4 pyramid-5 pyramid-6 pyramid-7
 pyramid-%: TRAIN_IT = $(MAKE) --no-print-directory train DATASET=wider_face RUN=$@ STEPS=$(word $(subst pyramid-,,$@),$(MODEL_STEPS))
 pyramid-1: $(INSTALLED)
 	@$(TRAIN_IT) PIPELINE=$(PYRAMID) MODEL=ssdlite_mobilenet_v2_coco \
-		SET="$(FROM_STRIDE_8) trainer.patience=0 trainer.face_crop.max_size=200"
+		SET="$(SMOOTH_L1) $(FROM_STRIDE_8) trainer.patience=0 trainer.face_crop.max_size=200"
 pyramid-2: pyramid-1
 	@$(TRAIN_IT) PIPELINE=$(PYRAMID) CHECKPOINT=runs/$</last/ckpt-$(word 1,$(MODEL_STEPS)) \
-		SET="$(FROM_STRIDE_8) trainer.patience=0"
+		SET="$(SMOOTH_L1) $(FROM_STRIDE_8) trainer.patience=0"
 pyramid-3: pyramid-2
 	@$(TRAIN_IT) PIPELINE=$(PYRAMID) CHECKPOINT=runs/$</last/ckpt-$(word 2,$(MODEL_STEPS)) \
-		SET="$(FROM_STRIDE_8) trainer.patience=0 trainer.evaluate_every=700 trainer.seed=2"
+		SET="$(SMOOTH_L1) $(FROM_STRIDE_8) trainer.patience=0 trainer.evaluate_every=700 trainer.seed=2"
 pyramid-4: pyramid-3
 	@$(TRAIN_IT) PIPELINE=$(PYRAMID) CHECKPOINT=runs/$</last/ckpt-$(word 3,$(MODEL_STEPS)) \
 		REINITIALISE=".*/BatchNorm/feature_4/.* .*/top_down/(projection|smoothing)_1.*" \
 		MAP="$(LEVEL_UP)/smoothing_2=$(TOP_DOWN)/smoothing_3 $(LEVEL_UP)/smoothing_1=$(TOP_DOWN)/smoothing_2" \
-		SET="trainer.patience=0 trainer.evaluate_every=600 trainer.seed=4"
-# Evaluated afterwards: with its learning rate at 0 the last step is the one to take.
+		SET="$(SMOOTH_L1) trainer.patience=0 trainer.evaluate_every=600 trainer.seed=4"
+# With their learning rate at 0 the last steps of these are the ones to take.
+GENTLY = train_config.optimizer.adam_optimizer.learning_rate.cosine_decay_learning_rate.learning_rate_base=0.0005
 pyramid-5: pyramid-4
+	@$(TRAIN_IT) PIPELINE=$(PYRAMID) CHECKPOINT=runs/$</last/ckpt-$(word 4,$(MODEL_STEPS)) \
+		SET="$(GENTLY) trainer.patience=0 trainer.seed=8" VALIDATION=
+pyramid-6: pyramid-4
 	@$(TRAIN_IT) PIPELINE=ssdlite_mobilenet_v2_fpn_640_face CHECKPOINT=runs/$</last/ckpt-$(word 4,$(MODEL_STEPS)) \
 		SET="trainer.patience=0 trainer.seed=7" VALIDATION=
+pyramid-7: pyramid-6
+	@$(TRAIN_IT) PIPELINE=ssdlite_mobilenet_v2_fpn_640_face CHECKPOINT=runs/$</last/ckpt-$(word 6,$(MODEL_STEPS)) \
+		SET="trainer.patience=0 trainer.seed=9" VALIDATION=
 
-model-fast: pyramid-4  ## Train the model `fast` again, from records of WIDER FACE
-	@$(call SHIP,fast,face_pyramid,best,320 640)
-model-accurate: pyramid-5  ## The same of `accurate`
-	@$(call SHIP,accurate,face_pyramid_640,last,640 960)
-# $(call SHIP,model,checkpoint,weights,sizes): the run $< is exported, and goes with its weights to where they come along.
+model-fast: pyramid-5  ## Train the model `fast` again, from records of WIDER FACE
+	@$(call SHIP,fast,face_pyramid,320 640)
+model-accurate: pyramid-7  ## The same of `accurate`
+	@$(call SHIP,accurate,face_pyramid_640,640 960)
+# $(call SHIP,model,checkpoint,sizes): the run $< is exported, and goes with its weights to where they come along.
 define SHIP
-$(MAKE) --no-print-directory export RUN=$< EXPORT_DIR=exported-models/$(1) SIZES="$(4)" INT8=data/records/wider_face/train
+$(MAKE) --no-print-directory export RUN=$< EXPORT_DIR=exported-models/$(1) SIZES="$(3)" INT8=data/records/wider_face/train
 	@mkdir -p detect_faces/models/$(1) checkpoints/$(2)
 	@cp exported-models/$(1)/model.tflite exported-models/$(1)/model.json detect_faces/models/$(1)/
-	@for part in index data-00000-of-00001; do cp runs/$</$(3)/ckpt-*.$$part checkpoints/$(2)/model.ckpt.$$part || exit $$?; done
+	@for part in index data-00000-of-00001; do cp runs/$</last/ckpt-*.$$part checkpoints/$(2)/model.ckpt.$$part || exit $$?; done
 endef
 
 demo: STEPS = 60

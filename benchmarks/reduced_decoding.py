@@ -1,7 +1,6 @@
 """python -m benchmarks.reduced_decoding --format wider_face --annotations FILE --images DIR: reduced decoding's cost.
 
-detect-faces decodes a large JPEG at 1/2, 1/4 or 1/8 where it stays ENOUGH times as large as the network's input, and
-shrinks what it has to decode in full by as much.
+detect-faces decodes a large JPEG at 1/2, 1/4 or 1/8 where it stays ENOUGH times as large as the network's input.
 This finds the faces of the same large JPEGs both ways, and gives AP50 in full and the paired difference (reduced less
 in full). Large JPEGs are made of the annotated images, which are small, in two ways:
 
@@ -24,8 +23,8 @@ import numpy as np
 from detect_faces import Detector, Faces
 from detect_faces.errors import EXIT_OK, run_command
 from detect_faces.guards import Limits, checked_header
-from detect_faces.images import REDUCED, Picture, decode, decode_image
-from detect_faces.shrinking import ENOUGH, shrunk
+from detect_faces.images import REDUCED, decode, decode_image
+from detect_faces.shrinking import ENOUGH
 from evaluation import bootstrap
 from evaluation.image_curves import ImageCurves
 from evaluation.matched_set import match_set
@@ -54,12 +53,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", default="fast", metavar="MODEL")
     parser.add_argument("--grids", type=int, nargs="*", default=[2, 3, 4], metavar="N", help="[2 3 4]")
     parser.add_argument("--enlarged", type=float, nargs="*", default=[ENOUGH], metavar="X", help="left, in inputs")
-    parser.add_argument("--by-means", action="store_true", help="decode in full, then shrink, as PNGs")
     data_set.add_options(parser)
     options = parser.parse_args(arguments)
-    detector = Detector(options.model, whole=True)
+    detector = Detector(options.model)
     side = max(detector.model.width, detector.model.height)
-    find = partial(_by_means if options.by_means else _reduced, detector)
+    find = partial(_found, detector)
     images = list(data_set.load(options, Report(show=lambda line: print(line, file=sys.stderr))))
     print("| pictures | longer side, inputs | decoded at | left, inputs | faces | AP50 | reduced | interval |")
     print("|---" * 8 + "|")
@@ -91,17 +89,9 @@ def _rows(find: Find, name: str, pictures: Iterable[Large], ratio: float, factor
         )
 
 
-def _reduced(detector: Detector, data: bytes, factor: int) -> Faces:
+def _found(detector: Detector, data: bytes, factor: int) -> Faces:
     """All detections in a JPEG decoded at 1/factor, in pixels of the whole."""
     picture = decode(data, "JPEG", checked_header(data, "JPEG", Limits()), factor)
-    return picture.in_its_pixels(detector.detect(picture.image, 0.0))
-
-
-def _by_means(detector: Detector, data: bytes, factor: int) -> Faces:
-    """The same of one that is decoded in full and then made smaller."""
-    whole = decode_image(data)
-    height, width = whole.shape[:2]
-    picture = Picture(shrunk(whole, max(height, width) // factor), width, height)
     return picture.in_its_pixels(detector.detect(picture.image, 0.0))
 
 

@@ -171,9 +171,7 @@ class Detector:
         return boxes[kept], scores[kept]
 
 
-def _load(
-    model: str | Path | None, backend: Backend, threads: int, input_size: int | None, whole: bool
-) -> FaceFinder:
+def _load(model: str | Path | None, backend: Backend, threads: int, input_size: int | None, whole: bool) -> FaceFinder:
     # Each backend brings a library of its own with it: only the one that is used is imported.
     if backend == "tensorflow" and (model is None or model in SHIPPED + CASCADES):
         raise UserError(

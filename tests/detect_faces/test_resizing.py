@@ -12,6 +12,9 @@ from tests.detect_faces.tensorflow_resizing import legacy_resize, noise
 GREY = 127
 SIZE = (64, 96)  # height, width
 
+# Rounded to the nearest 32nd of a pixel along both axes, and to a whole number: of noise, the worst that there is.
+WORST = 2 * 255 / 64 + 1
+
 
 def means(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Each pixel of the result is the mean of the area it covers, with the shares of pixels that it covers in part."""
@@ -91,6 +94,15 @@ def test_smaller_parts_are_means(offset, extent, error):
     assert np.abs(resize_part(image, offset, extent, SIZE, GREY) - wanted).mean() <= error
 
 
+@pytest.mark.parametrize("size", [(320, 240), (200, 150), (90, 60), (640, 480), (31, 17)])
+def test_training_sees_what_detection_sees(size):
+    """A crop that is the whole image, and the image: interpolated to the 32nd of a pixel, and more finely."""
+    image = noise(320, 240)
+    part = resize_part(image, (0, 0), image.shape[:2], size[::-1], GREY)
+    difference = np.abs(part.astype(int) - resize_by_means(image, *size))
+    assert difference.mean() < 1.5 and difference.max() <= WORST
+
+
 def test_beyond_the_image_is_grey():
     part = resize_part(noise(320, 240), (-30, -50), (200, 300), SIZE, GREY)
     grey = (part == GREY).all(axis=2)
@@ -112,10 +124,6 @@ SIZES = [  # width and height of the image, then of the result
     ((4000, 3000), (320, 240)),
     ((3999, 2251), (640, 360)),
 ]
-
-
-# Rounded to the nearest 32nd of a pixel along both axes, and to a whole number: of noise, the worst that there is.
-WORST = 2 * 255 / 64 + 1
 
 
 @pytest.mark.parametrize(("image", "result"), SIZES)

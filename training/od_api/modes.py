@@ -9,7 +9,6 @@ from object_detection.core.model import DetectionModel
 from object_detection.core.standard_fields import DetectionResultFields
 
 from detect_faces.resizing import resize_by_means
-
 from training.od_api.model import set_training
 
 
