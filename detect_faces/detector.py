@@ -81,8 +81,8 @@ class Detector:
             input_size: side of the network's input in pixels, for a model that takes any; None for its own.
             tile: look at large pictures in overlapping tiles of so many pixels as well as at the whole, for faces that
                 are too small in the whole (see detect_faces.tiling); "auto" chooses by the size of picture and input.
-            whole: resize pictures as the graph of a checkpoint does; by default they are made smaller by means, which
-                finds more (see detect_faces.resizing).
+            whole: leave large pictures to the resizing of the OD API's graph; by default they are made smaller by
+                means, which finds more (see detect_faces.resizing and detect_faces.shrinking).
 
         Raises:
             UserError: the model is missing, damaged, of another kind, with operations that the gate refuses, or takes

@@ -25,7 +25,7 @@ class ExportedModel:
             path: its folder, or its model.json.
             threads: to run on.
             input_size: side of a square input in place of the model's own.
-            as_graph: resize images as the graph of the checkpoint does, in place of by means.
+            as_graph: resize images as the OD API's graph does, whatever the model says.
 
         Raises:
             UserError: the model is missing, damaged, of another kind, refused by the gate, or takes no such input.

@@ -10,7 +10,7 @@ from detect_faces.errors import UserError
 
 FORMAT = 1
 # What this runtime can do; a model that says something else is refused rather than run wrongly.
-SUPPORTED = {"channels": ["RGB"], "resize": ["letterbox", "stretch"], "interpolation": ["legacy_bilinear"]}
+SUPPORTED = {"channels": ["RGB"], "resize": ["letterbox", "stretch"], "interpolation": ["means", "legacy_bilinear"]}
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Model:
         max_detections: at most so many in one image.
         min_score: the score from which on a detection is worth showing.
         decoding: of a network that gives encodings and logits; None for one that gives boxes and scores.
+        by_means: images become of the input's size by means; else as the OD API's graph makes them (see
+            detect_faces.resizing).
     """
 
     name: str
@@ -46,6 +48,7 @@ class Model:
     max_detections: int
     min_score: float
     decoding: BoxDecoding | None = None
+    by_means: bool = False
 
 
 def signature(size: tuple[int, int] | None) -> str:
@@ -109,6 +112,7 @@ def from_description(description: dict, folder: Path) -> Model:
         max_detections=int(post["max_detections"]),
         min_score=float(description["min_score"]),
         decoding=_decoding(description["decoding"]) if "decoding" in description else None,
+        by_means=image["interpolation"] == "means",
     )
     for name in ("score_threshold", "iou_threshold", "min_score"):
         if not 0 <= getattr(model, name) <= 1:

@@ -82,9 +82,8 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--whole",
         action="store_true",
-        help="decode images in full, and resize them as the graph of a checkpoint does; else each becomes smaller by "
-        "means, and where only boxes are asked for JPEGs are decoded at 1/2, 1/4 or 1/8 as long as that is twice as "
-        "large as the network's input",
+        help="leave large images to the resizing of the OD API's graphs; else they become smaller by means (where only "
+        "boxes are asked for JPEGs are decoded at 1/2, 1/4 or 1/8 as long as twice the network's input is left)",
     )
     parser.add_argument("--allow-urls", action="store_true", help="fetch inputs that begin with http:// or https://")
 

@@ -65,9 +65,9 @@ def network_input(
 
     Args:
         image_bgr: (H, W, 3) uint8.
-        model: says the size, whether the aspect ratio is kept, and the normalisation.
+        model: says the size, the way of resizing and the normalisation.
         input_size: (width, height) in place of the model's.
-        as_graph: resize as the graph of the checkpoint does, in place of by means (see detect_faces.resizing).
+        as_graph: resize as the OD API's graph does, whatever the model says.
 
     Returns:
         (1, height, width, 3) float32 RGB of that size, and (width, height) of the image in it.
@@ -78,7 +78,7 @@ def network_input(
         size = letterbox_size(width, height, *size)
     canvas = np.empty((1, input_height, input_width, 3), np.float32)
     shown = canvas[0, : size[1], : size[0]]
-    resized = (resize_as_graph if as_graph else resize_by_means)(image_bgr, *size)
+    resized = (resize_by_means if model.by_means and not as_graph else resize_as_graph)(image_bgr, *size)
     rgb = cv2.cvtColor(resized, cv2.COLOR_BGR2RGB)
     np.multiply(rgb, np.float32(model.scale), out=shown, dtype=np.float32)
     shown += np.float32(model.offset)

@@ -10,6 +10,7 @@ from detect_faces.model import FORMAT
 from tools import anchors, pipeline_config
 from training.od_api.model import DetectionModel, normalise
 from training.od_api.pipeline import meta_architecture, meta_config
+from training.od_api.trainer_settings import by_means
 
 
 def describe(
@@ -119,7 +120,7 @@ def _input(pipeline, model: DetectionModel) -> dict:
         "height": height,
         "channels": "RGB",
         "resize": resize,
-        "interpolation": "legacy_bilinear",
+        "interpolation": "means" if by_means(pipeline) else "legacy_bilinear",
         "scale": scale,
         "offset": black,
     }

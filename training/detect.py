@@ -24,7 +24,7 @@ from tools.annotations import AnnotatedImage
 from tools.report import Report
 from training import run_folder
 from training.od_api import model as detection_model
-from training.od_api import pipeline
+from training.od_api import pipeline, trainer_settings
 from training.od_api.modes import BatchDetector
 
 _DECODERS = min(8, len(os.sched_getaffinity(0)))  # threads
@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     weights = options.weights or run_folder.weights_path(options.run)
     model = detection_model.build(config, training=False)
     run_folder.restore_weights(weights, model)
-    found = find_faces(BatchDetector(model), images)
+    found = find_faces(BatchDetector(model, by_means=trainer_settings.by_means(config)), images)
     with tqdm(found, total=len(images), unit="image", disable=None) as progress:
         count = detections_file.write(options.output, _reported(progress, report))
     print(f"{options.output}: {count} images, {weights}", file=sys.stderr)

@@ -123,7 +123,8 @@ class Evaluator:
             self._trained = phases.trained_by(loaded, self._model)
             self._head_only_steps = trainer_settings.settings(loaded).head_only_steps
         detection_model.set_training(False)
-        self._validate = Validation(options.records, self._model, pictures=0, report=report)
+        by_means = trainer_settings.by_means(loaded)
+        self._validate = Validation(options.records, self._model, by_means=by_means, pictures=0, report=report)
 
     def evaluate(self, prefix: str) -> dict:
         """The row of a checkpoint. Raises UserError where it cannot be restored."""

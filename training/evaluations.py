@@ -9,6 +9,7 @@ from training.console import say
 from training.job import Job
 from training.journal import PICTURES, Journal
 from training.learner import Learner
+from training.od_api import trainer_settings
 from training.selection import Standing, standing
 from training.validation import Validation
 
@@ -27,7 +28,10 @@ class Evaluations:
         """
         self._metric, self._patience = job.settings.metric, job.settings.patience
         self._candidate, self._workers, self._history = candidate, workers, dict(history)
-        self._validation = Validation(job.validation, candidate.model, pictures=PICTURES) if job.validation else None
+        self._validation = None
+        if job.validation:
+            by_means = trainer_settings.by_means(job.config)
+            self._validation = Validation(job.validation, candidate.model, by_means=by_means, pictures=PICTURES)
 
     def has(self, step: int) -> bool:
         """Whether there was one behind so many steps."""

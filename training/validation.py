@@ -34,12 +34,21 @@ class Validation:
         images: those that are evaluated; bad ones leave it at the first call.
     """
 
-    def __init__(self, records: str | Path, model, *, pictures: int = 8, report: Report | None = None):
+    def __init__(
+        self,
+        records: str | Path,
+        model,
+        *,
+        by_means: bool = False,
+        pictures: int = 8,
+        report: Report | None = None,
+    ):
         """Reads the annotations and traces the model, of which nothing is changed, here or later.
 
         Args:
             records: folder, file, glob or prefix@N.
             model: a DetectionModel, built for training or not; its weights are used as they are at each call.
+            by_means: how images are resized, see trainer_settings.by_means.
             pictures: how many images to show, evenly from the first to the last.
             report: takes bad records and images, each once.
 
@@ -49,7 +58,7 @@ class Validation:
         self._records, self._report = records, report or Report()
         self.images = list(formats.find("tfrecord").load(records, None, None, self._report))
         self._need_images()
-        self._detector = BatchDetector(model)
+        self._detector = BatchDetector(model, by_means=by_means)
         chosen = np.unique(np.linspace(0, len(self.images) - 1, min(pictures, len(self.images))).round().astype(int))
         self._shown = [self.images[index].name for index in chosen]
         self._thumbnails: dict[str, Image.Image] = {}

@@ -12,7 +12,6 @@ import pytest
 from detect_faces import Detector, UserError
 
 SIDE = 16  # of the network's input
-RED_SQUARE = [(y, x, 255) for y in (4, 5) for x in (20, 21)]
 
 
 def tiny_model_with(folder, tiny_model, **settings):
@@ -47,9 +46,17 @@ def test_boxes_and_scores_best_first(tiny_model):
 
 
 def test_boxes_are_in_pixels_of_the_image(tiny_model):
-    """A 32 x 16 picture is letterboxed to 16 x 8: an input pixel shows 2 x 2 of the picture."""
-    found = Detector(tiny_model).detect(with_red(16, 32, *RED_SQUARE))
+    """A 32 x 16 picture is letterboxed to 16 x 8: input pixel (y, x) shows pixel (2y, 2x)."""
+    found = Detector(tiny_model).detect(with_red(16, 32, (4, 20, 255)))
     np.testing.assert_allclose(found.xyxy, [[20, 4, 22, 6]], atol=1e-4)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_model_of_means_sees_all_of_four_pixels(tiny_model, tmp_path, whole):
+    image = with_red(16, 32, (5, 21, 204))
+    found = Detector(tiny_model_with(tmp_path, tiny_model, interpolation="means"), whole=whole).detect(image, 0.1)
+    assert found.scores.tolist() == ([] if whole else [pytest.approx(0.2)])
+    assert len(Detector(tiny_model).detect(image, 0.1)) == 0
 
 
 def test_padding_is_no_face_and_boxes_are_clipped_to_the_image(tiny_model, tmp_path):
@@ -113,7 +120,7 @@ def test_min_score_is_the_models_own_unless_given(tiny_model):
 
 def test_a_batch_is_each_of_its_images(tiny_model):
     detector = Detector(tiny_model)
-    images = [with_red(16, 32, *RED_SQUARE), with_red(SIDE, SIDE), with_red(SIDE, SIDE, (1, 2, 200), (8, 8, 180))]
+    images = [with_red(16, 32, (4, 20, 255)), with_red(SIDE, SIDE), with_red(SIDE, SIDE, (1, 2, 200), (8, 8, 180))]
     found = detector.detect_batch(iter(images))
     assert [len(faces) for faces in found] == [1, 0, 2]
     for faces, image in zip(found, images, strict=True):

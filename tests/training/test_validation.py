@@ -33,7 +33,7 @@ WIDTH, HEIGHT = 320, 240
 class Oracle:
     """Stands in for BatchDetector: finds BOXES in every image, the last of them with the score 0.1."""
 
-    def __init__(self, model=None, batch_size=4):
+    def __init__(self, model=None, batch_size=4, by_means=False):
         self.batch_size, self.asked = batch_size, []
         self.boxes = BOXES[:, [1, 0, 3, 2]] / [HEIGHT, WIDTH, HEIGHT, WIDTH]
         self.scores = np.array([0.9, 0.1])
@@ -234,7 +234,7 @@ def test_the_model_finds_in_batches_what_it_finds_singly_and_stays_as_it_was(see
 
     before = [variable.numpy() for variable in seeing_model.variables]
     detection_model.set_training(True)  # as between two steps
-    validate = Validation(sample_records["validation"], seeing_model, pictures=2)
+    validate = Validation(sample_records["validation"], seeing_model, by_means=True, pictures=2)
     assert validate._detector.batch_size > 1
     metrics = validate()
     assert tf.keras.backend.learning_phase() and seeing_model._is_training

@@ -89,6 +89,14 @@ def settings(pipeline: pipeline_pb2.TrainEvalPipelineConfig) -> Message:
     return pipeline.Extensions[TRAINER]
 
 
+def by_means(pipeline: pipeline_pb2.TrainEvalPipelineConfig) -> bool:
+    """Whether the network learns from images that were brought to its input's size by means: the trainer's crops.
+
+    So it has to see them later. Without crops it is the OD API that resizes (see detect_faces.resizing).
+    """
+    return settings(pipeline).HasField("face_crop")
+
+
 def removed(pipeline: pipeline_pb2.TrainEvalPipelineConfig) -> pipeline_pb2.TrainEvalPipelineConfig:
     """A copy of a config without the trainer's settings, which an OD API without this extension refuses to read."""
     done = pipeline_pb2.TrainEvalPipelineConfig()
