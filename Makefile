@@ -164,7 +164,7 @@ compare: $(INSTALLED)  ## The export and OpenCV's face cascades on the same imag
 # weights of the one before, with a schedule of its own; the fourth adds the level of stride 4, from where the fifth goes
 # on at 320 px, the sixth and the seventh at 640. MODEL_STEPS="2 2 2 2 2 2 2" BATCH=4 tries it out.
 PYRAMID = ssdlite_mobilenet_v2_fpn_320_face
-MODEL_STEPS = 1000 3400 4200 3000 600 1500 1300
+MODEL_STEPS = 1000 3400 4200 3000 250 1500 1300
 FROM_STRIDE_8 = model.ssd.feature_extractor.fpn.min_level=3 trainer.smallest_face=6 trainer.face_crop.min_size=8 \
 	model.ssd.anchor_generator.flexible_grid_anchor_generator.anchor_grid[0]=
 SMOOTH_L1 = model.ssd.loss.localization_loss={weighted_smooth_l1{}} model.ssd.loss.localization_weight=1
