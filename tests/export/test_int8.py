@@ -47,6 +47,7 @@ def test_inputs_are_those_of_the_runtime(enough_photographs):
         "width": 64,
         "height": 64,
         "resize": "letterbox",
+        "interpolation": "means",
         "pad_value": 127.5,
         "scale": 1,
         "offset": -100,
