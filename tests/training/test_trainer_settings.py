@@ -217,3 +217,8 @@ def test_a_run_of_before_there_was_a_block_goes_on(begun):
 def test_what_is_trained_may_not_change(begun, before, now, difference):
     with pytest.raises(UserError, match=f"another config .*{difference}"):
         begun(block(before), block(now))
+
+
+@pytest.mark.parametrize(("name", "expected"), [(SSDLITE, True), ("ssdlite_mobilenet_v2_300_zoo", False)])
+def test_images_come_by_means_where_the_trainer_crops(name, expected):
+    assert trainer_settings.by_means(pipeline.load(name)) is expected
