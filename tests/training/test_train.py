@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -162,7 +163,7 @@ def test_the_od_api_s_own_evaluation_agrees_with_ours(
         pytest.skip("without the COCO checkpoint there is nothing to find yet")
     from object_detection import model_lib_v2
 
-    from training.od_api import pipeline
+    from training.od_api import pipeline, trainer_settings
 
     run, _ = finished
     config = pipeline.load(run / "pipeline.config")
@@ -179,8 +180,12 @@ def test_the_od_api_s_own_evaluation_agrees_with_ours(
     )
     theirs = figures[0]
 
+    # Without crops images are resized as the OD API does it.
+    trainer_settings.settings(config).ClearField("face_crop")
+    same = Path(shutil.copytree(run, tmp_path / "same"))
+    (same / "pipeline.config").write_text(pipeline.text(config))
     detections, records = tmp_path / "found.jsonl", ["--records", sample_records["validation"]]
-    done = python("training.detect", "--run", run, "--output", detections, *records)
+    done = python("training.detect", "--run", same, "--output", detections, *records)
     assert done.returncode == 0, done.stderr
     done = python("evaluation.evaluate", "--detections", detections, "--max-detections", "100", "--json", *records)
     assert done.returncode == 0, done.stderr
