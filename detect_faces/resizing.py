@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 _LONGEST = 2**15 - 2  # the longest side that OpenCV's warpAffine takes
+_MOST_SAMPLES = 8  # along an axis: of all that lies in a pixel where it is 16 times smaller; memory grows with them
 
 
 def resize_by_means(image: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -64,10 +65,10 @@ def resize_part(
 def _samples(extent: Sequence[int], size: Sequence[int]) -> list[int]:
     """How many samples along each axis make a pixel of the result: where it is smaller two or more.
 
-    They lie no more than two pixels apart, so that, interpolated between its neighbours, each pixel counts.
+    Up to _MOST_SAMPLES they lie no more than two pixels apart: interpolated between its neighbours, each pixel counts.
     """
     steps = [length / pixels for length, pixels in zip(extent, size, strict=True)]
-    return [max(2, math.ceil(step / 2)) if step > 1 else 1 for step in steps]
+    return [min(max(2, math.ceil(step / 2)), _MOST_SAMPLES) if step > 1 else 1 for step in steps]
 
 
 def _means(sampled: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Resizing: as the graph does it against TensorFlow's own; by means against means over the areas of pixels."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -163,3 +165,16 @@ def test_a_part_of_a_long_image_keeps_its_pixels():
     ours = resize_part(image, (-10, 39_900), (80, 120), (80, 120), GREY)
     assert np.array_equal(ours[10:70, :100], image[:, 39_900:])
     assert (ours[:10] == GREY).all() and (ours[70:] == GREY).all() and (ours[:, 100:] == GREY).all()
+
+
+def test_a_crop_of_all_of_a_long_image_takes_little_memory():
+    """A panorama, in a crop as high as it is long: nearly all of that is grey."""
+    image = np.full((60, 30_000, 3), 255, np.uint8)
+    tracemalloc.start()
+    try:
+        part = resize_part(image, (-15_000, 0), (30_000, 30_000), (320, 320), GREY)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40e6
+    assert (part[:159] == GREY).all() and (part[162:] == GREY).all()
