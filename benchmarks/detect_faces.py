@@ -19,13 +19,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from benchmarks.timed import Clock, timed
 from detect_faces import Detector, exported_model, network, reading, shrinking
 from detect_faces.detections_file import ImageDetections
 from detect_faces.errors import EXIT_OK, UserError, run_command
@@ -45,7 +44,6 @@ print(f"{sys.argv[1]}: {len(faces)} faces")
 for x, y, width, height in faces:
     print(f"  from ({x}, {y}) to ({x + width}, {y + height})")
 """
-Clock = Callable[[], float]
 FORMATS = {"JPEG": ".jpg", "PNG": ".png", "WebP": ".webp"}
 
 
@@ -139,10 +137,10 @@ def _parts_of_one(detector: Detector, path: Path, rounds: int, clock: Clock) -> 
     look = Reading(Limits(), lambda: detector.enough_side)
     rows = []
     with (
-        _timed(reading, "decode", clock) as decode,
-        _timed(shrinking, "shrunk", clock) as shrink,
-        _timed(exported_model, "network_input", clock) as resize,
-        _timed(network.Network, "candidates", clock) as run,
+        timed(reading, "decode", clock) as decode,
+        timed(shrinking, "shrunk", clock) as shrink,
+        timed(exported_model, "network_input", clock) as resize,
+        timed(network.Network, "candidates", clock) as run,
     ):
         for number in range(rounds + 2):
             for spent in (decode, shrink, resize, run):
@@ -157,26 +155,6 @@ def _parts_of_one(detector: Detector, path: Path, rounds: int, clock: Clock) -> 
     rows = np.array(rows)
     parts = rows[:, 1:].sum(axis=0) / rows[:, 0].sum()
     return float(np.median(rows[:, 0])), [*parts.tolist(), 1 - float(parts.sum())]
-
-
-@contextmanager
-def _timed(owner: object, name: str, clock: Clock) -> Iterator[list[float]]:
-    """The seconds that each call of owner.name takes."""
-    function: Callable = getattr(owner, name)
-    seconds: list[float] = []
-
-    def timed(*args, **kwargs):
-        start = clock()
-        try:
-            return function(*args, **kwargs)
-        finally:
-            seconds.append(clock() - start)
-
-    setattr(owner, name, timed)
-    try:
-        yield seconds
-    finally:
-        setattr(owner, name, function)
 
 
 def _ms_in_a_folder(path: Path, work: Path, threads: int, options: argparse.Namespace) -> float:

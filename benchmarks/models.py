@@ -9,13 +9,14 @@ import argparse
 import time
 from itertools import product
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 
+from benchmarks.timed import timed
 from detect_faces import Detector, read_image
 from detect_faces.detector import SHIPPED
 from detect_faces.errors import EXIT_OK, UserError, run_command
+from detect_faces.network import Network
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -32,52 +33,28 @@ def main(arguments: list[str] | None = None) -> int:
     paths = sorted(path for path in options.images.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise UserError(f"{options.images}: no {', '.join(SUFFIXES)} in it")
-    images = [read_image(path) for path in paths[:: max(1, len(paths) // options.count)][: options.count]]
+    chosen = np.unique(np.linspace(0, len(paths) - 1, min(options.count, len(paths))).round().astype(int))
+    images = [read_image(paths[index]) for index in chosen]
 
-    timed = {}
+    detectors = {}
     for model, threads in product(SHIPPED, options.threads):
         description = Detector(model).model
         for width, _ in sorted({(description.width, description.height), *description.other_sizes}):
-            timed[model, width, threads] = Timed(Detector(model, threads=threads, input_size=width))
-    for one in timed.values():  # the first image takes longer
-        one.detect(images[0])
-        one.total.clear(), one.network.clear()
-    for _ in range(options.rounds):
-        for one in timed.values():
+            detectors[model, width, threads] = Detector(model, threads=threads, input_size=width)
+    seconds = {key: [] for key in detectors}  # of each image: all, and the network
+    with timed(Network, "candidates", time.perf_counter) as network:
+        for _, (key, detector) in product(range(options.rounds), detectors.items()):
+            detector.detect(images[0])  # the first one takes longer
             for image in images:
-                one.detect(image)
+                network.clear()
+                start = time.perf_counter()
+                detector.detect(image)
+                seconds[key].append((time.perf_counter() - start, sum(network)))
     print("| model | input | threads | ms | of it the network |\n|---|---|---|---|---|")
-    for (model, width, threads), one in timed.items():
-        whole, part = median(one.total), median(one.network)
+    for (model, width, threads), times in seconds.items():
+        whole, part = np.median(times, axis=0)
         print(f"| `{model}` | {width} | {threads} | {1000 * whole:.1f} | {part / whole:.0%} |")
     return EXIT_OK
-
-
-class Timed:
-    """A detector whose time is taken.
-
-    Attributes:
-        total: seconds of each image.
-        network: those of them that the network took.
-    """
-
-    def __init__(self, detector: Detector):
-        self._detector, self.total, self.network = detector, [], []
-        network = detector._backend._network
-        run = network._run
-
-        def timed_run(**inputs):
-            start = time.perf_counter()
-            found = run(**inputs)
-            self.network.append(time.perf_counter() - start)
-            return found
-
-        network._run = timed_run
-
-    def detect(self, image: np.ndarray) -> None:
-        start = time.perf_counter()
-        self._detector.detect(image)
-        self.total.append(time.perf_counter() - start)
 
 
 if __name__ == "__main__":
