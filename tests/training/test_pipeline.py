@@ -48,6 +48,14 @@ def test_an_error_in_the_file_is_placed(tmp_path, text, where):
     assert "\n" not in str(caught.value)
 
 
+def test_the_two_pyramids_are_one_network():
+    small, large = (pipeline.load(f"ssdlite_mobilenet_v2_fpn_{side}_face") for side in (320, 640))
+    resizer = large.model.ssd.image_resizer.keep_aspect_ratio_resizer
+    resizer.min_dimension = resizer.max_dimension = 320
+    assert large.model == small.model
+    assert large.train_config.data_augmentation_options == small.train_config.data_augmentation_options
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_project_s_configs(path):
     config = pipeline.load(path.stem)

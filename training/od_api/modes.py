@@ -8,6 +8,7 @@ import tensorflow as tf
 from object_detection.core.model import DetectionModel
 from object_detection.core.standard_fields import DetectionResultFields
 
+from detect_faces.preprocessing import letterbox_size
 from detect_faces.resizing import resize_by_means
 from training.od_api.model import set_training
 
@@ -62,10 +63,14 @@ class BatchDetector:
         with mode(training=False), _built_for_inference(model):
             image = tf.TensorSpec([None, None, 3], tf.uint8)
             self._prepare = tf.function(prepare, input_signature=[image], autograph=False)
-            self._shown = tf.function(lambda image: prepare(image)[1], input_signature=[image], autograph=False)
             shape = self._prepare.get_concrete_function().output_shapes[0]  # (1, H, W, 3)
-            self._by_means = by_means and shape.is_fully_defined()
             self.batch_size = batch_size if shape.is_fully_defined() else 1
+            self._by_means = by_means and shape.is_fully_defined()
+            if self._by_means:
+                self._height, self._width = shape[1:3]
+                # The model is asked what it makes of a high, narrow image.
+                _, ((_, shown, _),) = self._prepare(np.zeros((2 * self._height, self._width, 3), np.uint8))
+                self._letterbox = int(shown) < self._width
             images = tf.TensorSpec([None, *shape[1:]], tf.float32)
             shapes = tf.TensorSpec([None, 3], tf.int32)
             self._detect = tf.function(detect, input_signature=[images, shapes], autograph=False)
@@ -74,8 +79,10 @@ class BatchDetector:
     def prepare(self, image_rgb: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
         """An image, (H, W, 3) uint8 RGB, as the model takes it: (1, h, w, 3) float32, (1, 3) int32 without padding."""
         if self._by_means:
-            ((height, width, _),) = self._shown(image_rgb).numpy()
-            image_rgb = resize_by_means(image_rgb, width, height)
+            size = self._width, self._height
+            if self._letterbox:
+                size = letterbox_size(image_rgb.shape[1], image_rgb.shape[0], *size)
+            image_rgb = resize_by_means(image_rgb, *size)
         return self._prepare(image_rgb)
 
     def detect(self, prepared: Sequence[tuple[tf.Tensor, tf.Tensor]]) -> list[tuple[np.ndarray, np.ndarray]]:

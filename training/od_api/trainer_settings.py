@@ -17,7 +17,7 @@ TrainEvalPipelineConfig is open to extensions from number 1000 on; this is one o
 | batch_norm_batches | 24 | training batches to measure batch norm's statistics on, before evaluation and export |
 | smallest_face | 8 | pixels at the model's input, square root of the area; smaller faces get weight 0 |
 | head_only_steps | 0 | so many first steps train the predictors only, with the backbone frozen |
-| face_crop | absent | crops around a face; absent: none |
+| face_crop | absent | crops around a face, made by means, as images then are later, too; absent: none |
 | face_crop.share | 0.8 | of the images, the share that is cropped, 0..1 |
 | face_crop.min_size, max_size | 12, 160 | pixels at the model's input; the face's size, log-uniform between them |
 | face_crop.max_zoom | 2.5 | a crop is enlarged by no more than this |
